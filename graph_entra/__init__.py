@@ -1,0 +1,1 @@
+"""Microsoft Entra ID sign-in logs and directory audit logs, from Microsoft Graph to a Sekoia.io intake."""

@@ -1,0 +1,206 @@
+"""What went wrong, in words, and who must act.
+
+One table for the account validator, the running connectors and the troubleshooting table of CONFIGURE.md.
+Codes: https://learn.microsoft.com/entra/identity-platform/reference-error-codes (AADSTS),
+https://learn.microsoft.com/graph/errors and https://learn.microsoft.com/graph/resolve-auth-errors (Graph).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from graph_entra.errors import (
+    CredentialRejected,
+    GraphRefused,
+    GraphUnavailable,
+    IntakeRefused,
+    IntakeUnavailable,
+    LoginUnavailable,
+    PagingBroken,
+    PassesByItself,
+    StorageFailed,
+    Throttled,
+    TokenRefused,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A cause and its remedy.
+
+    Attributes:
+        cause: what is wrong, a sentence.
+        remedy: what to do, a sentence or two.
+        fatal: True where a person must act and no retry can help.
+        passes: True where it usually passes by itself.
+    """
+
+    cause: str
+    remedy: str
+    fatal: bool = False
+    passes: bool = False
+
+
+_UNKNOWN_APP: Final = Advice(
+    "Entra does not know the application in this tenant.",
+    "Check client_id: it is the Application (client) ID on the app registration's overview. "
+    "Check that tenant_id and cloud are those of the directory in which it was registered.",
+    fatal=True,
+)
+
+ENTRA: Final = MappingProxyType(
+    {
+        7000215: Advice(
+            "Entra refuses the client secret: its value is wrong.",
+            "Paste the secret's Value, not its Secret ID: both stand side by side under Certificates & secrets, and "
+            "the Value is shown only once. If it is lost, make a new secret and paste that one's Value.",
+            fatal=True,
+        ),
+        7000222: Advice(
+            "The client secret has expired.",
+            "Make a new client secret under Certificates & secrets and paste its Value.",
+            fatal=True,
+        ),
+        700016: _UNKNOWN_APP,
+        7000112: Advice(
+            "The application is disabled in this tenant.",
+            "Enable it under Enterprise applications > Properties > Enabled for users to sign in.",
+            fatal=True,
+        ),
+        90002: Advice(
+            "Entra does not know the tenant.",
+            "Check tenant_id (the Directory (tenant) ID on the app registration's overview) and cloud: a tenant of a "
+            "national cloud is unknown to the global one, and the other way round.",
+            fatal=True,
+        ),
+        900023: Advice(
+            "tenant_id is neither a directory's id nor one of its domains.",
+            "Check tenant_id: it is the Directory (tenant) ID on the app registration's overview.",
+            fatal=True,
+        ),
+        900382: Advice(
+            "The tenant belongs to another of Microsoft's clouds.",
+            "Choose the cloud in which the tenant was created.",
+            fatal=True,
+        ),
+        53003: Advice(
+            "A Conditional Access policy blocks the application's sign-in.",
+            "Exclude the application from the policy for workload identities, or allow the address from which this "
+            "connector reaches Entra. The blocked sign-in is listed under Sign-in logs > Service principal sign-ins.",
+            fatal=True,
+        ),
+        500011: Advice(
+            "Entra does not know Microsoft Graph in this tenant under the chosen cloud's address.",
+            "Check cloud: it must be the one in which the tenant was created.",
+            fatal=True,
+        ),
+    }
+)
+ENTRA_OTHER: Final = Advice(
+    "Entra refuses to sign the application in.",
+    "Look the code up at https://login.microsoftonline.com/error and check tenant_id, client_id and the client secret.",
+    fatal=True,
+)
+
+NO_PERMISSION: Final = Advice(
+    "The application may not read the logs: AuditLog.Read.All is not among its permissions.",
+    "Under API permissions, add Microsoft Graph > Application permissions > AuditLog.Read.All (not the delegated "
+    "permission of that name), then press Grant admin consent.",
+)
+NO_CONSENT: Final = Advice(
+    "The application has no permission that an administrator has consented to.",
+    "Under API permissions, check that AuditLog.Read.All is listed as an Application permission of Microsoft Graph, "
+    "then press Grant admin consent; it can take some minutes to show.",
+)
+LICENCE_CODE: Final = "Authentication_RequestFromNonPremiumTenantOrB2CTenant"
+_FORBIDDEN: Final = Advice(
+    "Graph forbids the application to read this log: AuditLog.Read.All is missing, or an administrator has not "
+    "consented to it.",
+    "Under API permissions, add Microsoft Graph > Application permissions > AuditLog.Read.All (not the delegated "
+    "permission of that name), then press Grant admin consent.",
+)
+GRAPH: Final = MappingProxyType(
+    {
+        "Authentication_MSGraphPermissionMissing": _FORBIDDEN,
+        "Authorization_RequestDenied": _FORBIDDEN,
+        LICENCE_CODE: Advice(
+            "Graph says that the tenant has no Entra ID P1 or P2 licence, without which it does not hand out sign-ins.",
+            "Check the licence. Licensed tenants get this answer at times too: then it passes, and granting the "
+            "application Directory.Read.All avoids it.",
+        ),
+    }
+)
+GRAPH_REFUSED: Final = Advice(
+    "Graph does not accept the question for this log.",
+    "If it concerns one sign-in type only, Microsoft may have changed or withdrawn it in the beta API: "
+    "remove the type from sign_in_types, or wait for a new version of this module.",
+)
+
+INTAKE: Final = Advice(
+    "The Sekoia intake refuses the records.",
+    "Check intake_key: it must be the key of an existing intake. Records are kept waiting, none is dropped.",
+)
+INTAKE_DOWN: Final = Advice(
+    "The Sekoia intake does not acknowledge the records.",
+    "Nothing, if it passes. Otherwise check that this connector reaches the intake's address.",
+    passes=True,
+)
+LOGIN_DOWN: Final = Advice(
+    "Entra could not be asked for an access token: the network, a proxy, or Entra itself.",
+    "Nothing, if it passes. Otherwise check that this connector reaches the cloud's login address, through "
+    "HTTPS_PROXY if there is one. The secret is not the reason.",
+    passes=True,
+)
+GRAPH_DOWN: Final = Advice(
+    "Graph does not answer with records: the network, a proxy, or Graph itself.",
+    "Nothing, if it passes. Otherwise check that this connector reaches the cloud's Graph address.",
+    passes=True,
+)
+THROTTLED: Final = Advice(
+    "Graph answers fewer requests than are asked: 5 in 10 s for all users of this app registration in this tenant.",
+    "Nothing, if it passes. Otherwise give this module an app registration of its own.",
+    passes=True,
+)
+TOKEN: Final = Advice(
+    "Graph refused an access token; a new one is fetched.",
+    "Nothing, if it passes. Otherwise check that the application still exists and is enabled.",
+    passes=True,
+)
+PAGING: Final = Advice(
+    "Graph broke off a chain of pages; it is asked again from the last record delivered.",
+    "Nothing.",
+    passes=True,
+)
+STORAGE: Final = Advice(
+    "The connector's data path cannot be read or written, so it cannot note what it has delivered.",
+    "Check the space and the rights of the data path. Until then records may be repeated, none is dropped.",
+)
+UNEXPECTED: Final = Advice(
+    "Something happened that this module does not know.",
+    "Report it with the lines around this one. It is tried again.",
+)
+
+
+def advise(error: Exception) -> Advice:
+    """The advice for an error of this module's tree (or any other)."""
+    if isinstance(error, CredentialRejected):
+        return ENTRA.get(error.code, ENTRA_OTHER)
+    if isinstance(error, GraphRefused):
+        default = _FORBIDDEN if error.status in (401, 403) else GRAPH_REFUSED
+        return GRAPH.get(error.code, default)
+    for kind, advice in (
+        (IntakeRefused, INTAKE),
+        (IntakeUnavailable, INTAKE_DOWN),
+        (LoginUnavailable, LOGIN_DOWN),
+        (Throttled, THROTTLED),
+        (TokenRefused, TOKEN),
+        (PagingBroken, PAGING),
+        (GraphUnavailable, GRAPH_DOWN),
+        (PassesByItself, GRAPH_DOWN),
+        (StorageFailed, STORAGE),
+    ):
+        if isinstance(error, kind):
+            return advice
+    return UNEXPECTED

@@ -1,0 +1,111 @@
+"""Everything that can go wrong, split by who can mend it.
+
+GraphEntraError
+├── PersonMustAct           no retry mends it by itself: the log names the remedy (diagnosis.py)
+│   ├── CredentialRejected  Entra refuses the app, its secret or the tenant (``AADSTS`` code)
+│   ├── GraphRefused        Graph answers 400, 401, 403 or 404 to a well-formed question (Graph error code)
+│   └── IntakeRefused       the Sekoia intake refuses the push (invalid key, ...)
+├── PassesByItself          tried again, with back-off, until it passes or the connector is told to stop
+│   ├── Throttled           429, from Graph
+│   ├── GraphUnavailable    5xx, an HTML page, broken JSON, a time-out or a reset, from Graph
+│   │   └── WindowTooWide   504 or a time-out: a shorter window may be answered
+│   ├── PagingBroken        a page's nextLink expired, repeats itself or leaves the cloud: ask again from the cursor
+│   ├── TokenRefused        401: the access token was refused, a new one is fetched
+│   ├── LoginUnavailable    no token could be fetched: the network, a proxy, or Entra itself
+│   └── IntakeUnavailable   5xx, 429, a time-out or a reset, from the intake
+└── StorageFailed           the data path cannot be read or written; tried again, nothing is dropped meanwhile
+"""
+
+from __future__ import annotations
+
+
+class GraphEntraError(Exception):
+    """Anything this module raises on purpose. Its text is safe to log: no secret, token, key or nextLink."""
+
+
+class PersonMustAct(GraphEntraError):
+    """A person has to change something; until then nothing is dropped and it is tried again, seldom."""
+
+
+class CredentialRejected(PersonMustAct):
+    """Entra answered the token request with an error that concerns the app, its secret or the tenant.
+
+    Attributes:
+        code: the number behind ``AADSTS`` (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"Entra refused to sign the application in (AADSTS{code})")
+        self.code = code
+
+
+class GraphRefused(PersonMustAct):
+    """Graph refused a question.
+
+    Attributes:
+        status: the HTTP status, 400 to 499.
+        code: Graph's own error code, such as ``Authentication_MSGraphPermissionMissing``; empty if it gave none.
+        detail: the first 300 characters of Graph's message.
+    """
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(f"Graph answered {status} {code}: {detail}" if detail else f"Graph answered {status} {code}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class IntakeRefused(PersonMustAct):
+    """The intake answered with a 4xx status that no retry mends.
+
+    Attributes:
+        status: the HTTP status.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the intake answered {status}")
+        self.status = status
+
+
+class PassesByItself(GraphEntraError):
+    """A fault of the moment.
+
+    Attributes:
+        retry_after_s: how long the other side asked us to wait, in seconds; None if it did not say.
+    """
+
+    def __init__(self, text: str, retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class Throttled(PassesByItself):
+    """Graph answered 429: more than 5 requests in 10 s for this app and tenant, ours or another's."""
+
+
+class GraphUnavailable(PassesByItself):
+    """Graph did not answer, or not with a page."""
+
+
+class WindowTooWide(GraphUnavailable):
+    """Graph took too long: it often answers a shorter stretch of time."""
+
+
+class PagingBroken(PassesByItself):
+    """A chain of pages cannot be followed any further; what was delivered of it stays delivered."""
+
+
+class TokenRefused(PassesByItself):
+    """Graph answered 401 to an access token that Entra had issued."""
+
+
+class LoginUnavailable(PassesByItself):
+    """No access token could be fetched, for a reason that is not the credential's fault."""
+
+
+class IntakeUnavailable(PassesByItself):
+    """The intake did not acknowledge a push."""
+
+
+class StorageFailed(GraphEntraError):
+    """The data path could not be read or written."""

@@ -1,0 +1,278 @@
+"""One window of one stream -> pages of records, asked through msgraph-sdk with azure-identity's credentials.
+
+msgraph-sdk's request builders make the requests; its typed models are left out, because they lose unknown enum values,
+nulls and the seventh digit of a second. Paging is by hand: the SDK's own iterator stops at an empty page that has a
+nextLink. Nothing here retries: the lanes do (schedule.py), from a cursor that followed every delivered page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+from azure.core.exceptions import AzureError
+from azure.identity.aio import ClientSecretCredential
+from kiota_abstractions.base_request_configuration import RequestConfiguration
+from kiota_abstractions.headers_collection import HeadersCollection
+from kiota_abstractions.native_response_handler import NativeResponseHandler
+from kiota_authentication_azure.azure_identity_authentication_provider import AzureIdentityAuthenticationProvider
+from kiota_http.middleware.options import RedirectHandlerOption, ResponseHandlerOption, RetryHandlerOption
+from msgraph.generated.audit_logs.directory_audits.directory_audits_request_builder import DirectoryAuditsRequestBuilder
+from msgraph.generated.audit_logs.sign_ins.sign_ins_request_builder import SignInsRequestBuilder
+from msgraph.graph_request_adapter import GraphRequestAdapter
+from msgraph.graph_service_client import GraphServiceClient
+from msgraph_core import GraphClientFactory
+from pydantic import SecretStr
+
+from graph_entra.answers import login_fault, refusal, transport_fault
+from graph_entra.budget import Budget
+from graph_entra.clouds import Cloud
+from graph_entra.errors import GraphEntraError, GraphRefused, PagingBroken, Throttled
+from graph_entra.lanes import RANK, Window
+from graph_entra.records import Page, read_page
+from graph_entra.streams import ApiVersion, Stream
+
+PAGE_RECORDS: Final = 1000
+LOGIN_TIMEOUT_S: Final = 30.0
+GRAPH_TIMEOUT_S: Final = 60.0
+# A body that trickles in, a byte a minute, would never meet the time-out between two reads.
+WHOLE_ANSWER_TIMEOUT_S: Final = 180.0
+# Larger pages are not fetched ahead, so that two of them are never held at once.
+_AHEAD_MAX_BYTES: Final = 8 * 1024 * 1024
+# Called with the stream and Graph's status for each answer; 0 if there was none.
+OnAnswer = Callable[[str, int], None]
+
+
+class Graph:
+    """Asks one cloud's Graph for one tenant. Made, used and closed on one event loop.
+
+    Args:
+        cloud: which of Microsoft's clouds.
+        tenant_id: the directory (tenant) id, or one of its domains.
+        client_id: the application (client) id.
+        client_secret: the secret's value.
+        budget: shared by everything that asks for this app and tenant.
+        on_answer: told of every answer.
+        graph_timeout_s: seconds that Graph may be silent.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        tenant_id: str,
+        client_id: str,
+        client_secret: SecretStr,
+        *,
+        budget: Budget,
+        on_answer: OnAnswer = lambda _stream, _status: None,
+        graph_timeout_s: float = GRAPH_TIMEOUT_S,
+    ) -> None:
+        self._cloud = cloud
+        self._tenant_id = tenant_id
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._budget = budget
+        self._on_answer = on_answer
+        self._credential: ClientSecretCredential | None = None
+        self._clients: dict[ApiVersion, GraphServiceClient] = {}
+        # The lanes start together: one of them fetches the token.
+        self._signing_in = asyncio.Lock()
+        self._http = GraphClientFactory.create_with_default_middleware(
+            client=httpx.AsyncClient(timeout=httpx.Timeout(graph_timeout_s, connect=LOGIN_TIMEOUT_S)),
+            options={
+                RetryHandlerOption.get_key(): RetryHandlerOption(max_retries=0, should_retry=False),
+                RedirectHandlerOption.get_key(): RedirectHandlerOption(max_redirect=0, should_redirect=False),
+            },
+        )
+
+    async def pages(self, stream: Stream, window: Window) -> AsyncGenerator[tuple[Page, bool]]:
+        """Read a window, oldest first.
+
+        The next page is fetched while the caller works on the last.
+
+        Yields:
+            Each page, and whether it is the window's last.
+
+        Raises:
+            GraphEntraError: what went wrong, after every page before it was yielded.
+        """
+        config = _first_page(stream, window)
+        body: bytes | None = await self._get(stream, window, lambda client: _collection(stream, client).get(config))
+        seen: set[str] = set()
+        while body is not None:
+            ahead_allowed = len(body) <= _AHEAD_MAX_BYTES
+            page = await asyncio.to_thread(read_page, stream, body)
+            body = None
+            link = page.next_link
+            broken = self._broken(link, seen)
+            ahead: asyncio.Task[bytes] | None = None
+            if link is not None and broken is None and ahead_allowed:
+                ahead = asyncio.create_task(self._next(stream, window, link))
+            try:
+                yield page, link is None
+            except BaseException:
+                await _abandon(ahead)
+                raise
+            if broken is not None:
+                raise PagingBroken(broken)
+            if link is not None:
+                seen.add(link)
+                try:
+                    body = await (ahead or self._next(stream, window, link))
+                except asyncio.CancelledError:
+                    await _abandon(ahead)
+                    raise
+
+    async def one(self, stream: Stream) -> None:
+        """Ask for a single record: proof that the stream can be read.
+
+        Raises:
+            GraphEntraError: why it cannot.
+        """
+        config = _configuration(_parameters(stream)(top=1))
+        body = await self._get(stream, None, lambda client: _collection(stream, client).get(config))
+        read_page(stream, body)
+
+    async def token(self) -> str:
+        """An access token for this cloud's Graph.
+
+        Raises:
+            CredentialRejected: Entra refuses the app.
+            LoginUnavailable: Entra could not be asked.
+        """
+        try:
+            async with self._signing_in, asyncio.timeout(LOGIN_TIMEOUT_S):
+                credential = self._credential or self._connect()
+                return (await credential.get_token(self._cloud.scope)).token
+        except (AzureError, TimeoutError) as error:
+            raise login_fault(error) from None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._forget_token()
+        await self._http.aclose()
+
+    async def _next(self, stream: Stream, window: Window, link: str) -> bytes:
+        try:
+            return await self._get(
+                stream, window, lambda client: _collection(stream, client).with_url(link).get(_configuration(None))
+            )
+        except GraphRefused as refusal:
+            if refusal.status in (400, 404, 410):
+                raise PagingBroken("Graph no longer knows the page that it announced", retry_after_s=0) from refusal
+            raise
+
+    async def _get(
+        self,
+        stream: Stream,
+        window: Window | None,
+        ask: Callable[[GraphServiceClient], Awaitable[httpx.Response]],
+    ) -> bytes:
+        if self._credential is None:
+            # Before the turn: a request that waits for its token would arrive too close to the next.
+            await self.token()
+        await self._budget.turn(RANK[window.lane] if window else 0, stream.key)
+        if self._credential is None:
+            self._connect()
+        status = 0
+        try:
+            async with asyncio.timeout(WHOLE_ANSWER_TIMEOUT_S):
+                response = await ask(self._clients[stream.version])
+            status = response.status_code
+        except (AzureError, httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            # `from None`: a traceback's locals may hold the secret or a token.
+            raise transport_fault(error) from None
+        finally:
+            self._on_answer(stream.key, status)
+        if status == 200:
+            self._budget.answered()
+            return response.content
+        fault = refusal(response)
+        if isinstance(fault, Throttled):
+            self._budget.throttled(fault.retry_after_s)
+        if status in (401, 403):
+            # A permission that was granted meanwhile shows in a new token only.
+            await self._forget_token()
+        raise fault
+
+    def _connect(self) -> ClientSecretCredential:
+        credential = ClientSecretCredential(
+            self._tenant_id,
+            self._client_id,
+            self._client_secret.get_secret_value(),
+            authority=f"https://{self._cloud.login_host}",
+            retry_total=0,
+            connection_timeout=LOGIN_TIMEOUT_S,
+            read_timeout=LOGIN_TIMEOUT_S,
+        )
+        provider = AzureIdentityAuthenticationProvider(
+            credential, scopes=[self._cloud.scope], allowed_hosts=[self._cloud.graph_host]
+        )
+        for version in ("v1.0", "beta"):
+            adapter = GraphRequestAdapter(provider, client=self._http)
+            adapter.base_url = self._cloud.base_url(version)
+            self._clients[version] = GraphServiceClient(request_adapter=adapter)
+        self._credential = credential
+        return credential
+
+    async def _forget_token(self) -> None:
+        credential, self._credential = self._credential, None
+        self._clients = {}
+        if credential is not None:
+            await credential.close()
+
+    def _broken(self, link: str | None, seen: set[str]) -> str | None:
+        """Why a nextLink is not followed; None if it is."""
+        if link is None:
+            return None
+        try:
+            parts = urlsplit(link)
+            port = parts.port
+        except ValueError:
+            return "Graph announced a next page with an address that cannot be read"
+        if parts.scheme != "https" or parts.hostname != self._cloud.graph_host or port not in (None, 443):
+            return f"Graph announced a next page that is not on https://{self._cloud.graph_host}: it was not asked for"
+        if link in seen:
+            return "Graph announced the same next page twice"
+        return None
+
+
+def _first_page(stream: Stream, window: Window) -> RequestConfiguration[Any]:
+    return _configuration(
+        _parameters(stream)(
+            filter=stream.filter(window.start_s, window.end_s), orderby=[stream.orderby], top=PAGE_RECORDS
+        )
+    )
+
+
+def _parameters(stream: Stream) -> Callable[..., Any]:
+    if stream.collection == "signIns":
+        return SignInsRequestBuilder.SignInsRequestBuilderGetQueryParameters
+    return DirectoryAuditsRequestBuilder.DirectoryAuditsRequestBuilderGetQueryParameters
+
+
+def _configuration(parameters: Any) -> RequestConfiguration[Any]:
+    headers = HeadersCollection()
+    # Not carried by a nextLink: sent with every page
+    # (https://learn.microsoft.com/graph/best-practices-concept#handling-future-members-in-evolvable-enumerations).
+    headers.add("Prefer", "include-unknown-enum-members")
+    return RequestConfiguration(
+        headers=headers,
+        options=[ResponseHandlerOption(NativeResponseHandler())],
+        query_parameters=parameters,
+    )
+
+
+def _collection(stream: Stream, client: GraphServiceClient) -> Any:
+    return client.audit_logs.sign_ins if stream.collection == "signIns" else client.audit_logs.directory_audits
+
+
+async def _abandon(task: asyncio.Task[bytes] | None) -> None:
+    if task is not None:
+        task.cancel()
+        with suppress(asyncio.CancelledError, GraphEntraError):
+            await task

@@ -1,0 +1,101 @@
+"""The module: which tenant, which application, which cloud."""
+
+# No `from __future__ import annotations` here: the SDK reads the annotation of `configuration` as a class.
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import sentry_sdk
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
+from sekoia_automation.module import Module
+
+from graph_entra.clouds import CloudName
+
+# What a person may enter, for the sentence that names a wrong entry. Keys: module and connector configuration.
+ALLOWED: Mapping[str, str] = {
+    "tenant_id": "the Directory (tenant) ID of the app registration, letters, digits, dots and dashes",
+    "client_id": "the Application (client) ID of the app registration",
+    "client_secret": "the Value of a client secret of the app registration",
+    "cloud": "one of global, us_gov, us_gov_dod, china",
+    "intake_key": "the key of the Sekoia intake",
+    "intake_server": "an address such as https://intake.sekoia.io, or nothing at all",
+    "frequency": "a whole number of seconds from 1 to 3600",
+    "start_time": "a whole number of hours from 0 to 720",
+    "sign_in_types": "at least one of interactiveUser, nonInteractiveUser, servicePrincipal, managedIdentity",
+    "forward_updates": "true or false",
+}
+
+
+class GraphEntraModuleConfiguration(BaseModel):
+    """What the platform asks for once, for both connectors.
+
+    Attributes:
+        tenant_id: the directory (tenant) id.
+        client_id: the application (client) id.
+        client_secret: the secret's value. The platform sets it after construction; until then it is a placeholder.
+        cloud: which of Microsoft's clouds the tenant is in.
+    """
+
+    model_config = ConfigDict(validate_assignment=True, str_strip_whitespace=True, hide_input_in_errors=True)
+
+    # azure-identity raises a ValueError for any other character.
+    tenant_id: Annotated[str, StringConstraints(min_length=1, pattern=r"^[0-9A-Za-z.-]+$")]
+    client_id: Annotated[str, StringConstraints(min_length=1)]
+    client_secret: SecretStr = SecretStr("")
+    cloud: CloudName = Field(default="global")
+
+    @field_validator("client_secret", mode="before")
+    @classmethod
+    def _strip(cls, value: Any) -> Any:
+        return value.strip() if isinstance(value, str) else value
+
+
+class GraphEntraModule(Module):
+    """Microsoft Entra ID through Microsoft Graph."""
+
+    configuration: GraphEntraModuleConfiguration  # type: ignore[override]
+
+    def init_sentry(self) -> None:
+        """As the SDK does, without the local variables of stack frames, which hold tokens, keys and the secret."""
+        super().init_sentry()
+        client = sentry_sdk.get_client()
+        if client.is_active():
+            client.options["include_local_variables"] = False
+
+    def manifest_required_properties(self) -> list[str]:
+        """What must be there at construction: not the secrets, which the platform hands over later."""
+        secrets = self.manifest_secrets()
+        return [name for name in super().manifest_required_properties() if name not in secrets]
+
+    def missing(self) -> str | None:
+        """The sentence about a secret that the platform did not hand over; None if it is there."""
+        if self.configuration.client_secret.get_secret_value():
+            return None
+        return f"client_secret is empty. It must be {ALLOWED['client_secret']}."
+
+
+def configuration_sentence(error: BaseException) -> str:
+    """One clear sentence for each entry that the configuration's models refuse.
+
+    Args:
+        error: what the SDK raised; pydantic's own error is in its context.
+    """
+    context: BaseException | None = error
+    while context is not None and not isinstance(context, ValidationError):
+        context = context.__context__
+    if context is None:
+        return f"The configuration cannot be read: {' '.join(str(error).split())}"
+    return " ".join(dict.fromkeys(_sentences(context)))
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False, include_input=True):
+        name = str(fault["loc"][0]) if fault["loc"] else "the configuration"
+        allowed = ALLOWED.get(name, fault["msg"])
+        if fault["type"] == "missing":
+            yield f"{name} is missing. It must be {allowed}."
+        elif name in ("client_secret", "intake_key"):
+            yield f"{name} cannot be used. It must be {allowed}."
+        elif fault["input"] in ("", None, []):
+            yield f"{name} is empty. It must be {allowed}."
+        else:
+            yield f"{name} is {fault['input']!r}. It must be {allowed}."

@@ -1,0 +1,217 @@
+"""One page's bytes -> records: their text as it will be pushed, and who they are.
+
+A record is pushed as Graph states it. The quick way parses the page once and encodes each record again, which keeps
+every member, null and digit that JSON can tell apart. Where that would alter or lose something (an integer beyond
+64 bits, an unpaired surrogate, nesting deeper than the encoder allows), the page's own text is cut into records and
+pushed verbatim.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from graph_entra.errors import GraphUnavailable
+from graph_entra.streams import Stream
+
+# orjson reads integers of up to 64 bits and doubles of up to 17 digits exactly; a run of 19 digits may be more.
+_DIGITS: Final = bytes.maketrans(b"0123456789", b"0" * 10)
+_LONG_NUMBER: Final = b"0" * 19
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class Record(NamedTuple):
+    """One record of a page.
+
+    Attributes:
+        text: its JSON, as it will be pushed.
+        identity: 64 bits that stand for its ``id``; for its content, if it has no usable one.
+        digest: 64 bits that stand for its material members.
+        created_s: second of its creation; None if it states none that can be read.
+        id: its ``id``, for messages; None if it has no usable one.
+    """
+
+    text: str
+    identity: int
+    digest: int
+    created_s: int | None
+    id: str | None
+
+
+class Page(NamedTuple):
+    """One page of a window.
+
+    Attributes:
+        records: in Graph's order.
+        next_link: where the next page is; None after the last.
+        first_time: creation time of the first record, None if the page is empty or out of order.
+        last_time: creation time of the last record, None if the page is empty or out of order.
+        ordered: True if every record states a time and none is before the one ahead of it.
+    """
+
+    records: list[Record]
+    next_link: str | None
+    first_time: datetime | None
+    last_time: datetime | None
+    ordered: bool
+
+
+def read_page(stream: Stream, body: bytes) -> Page:
+    """Read one page.
+
+    Args:
+        stream: whose page it is.
+        body: the answer's body.
+
+    Raises:
+        GraphUnavailable: it is not a whole page of JSON.
+    """
+    if body.startswith(_BOM):
+        body = body[len(_BOM) :]
+    try:
+        envelope = orjson.loads(body)
+        verbatim = _LONG_NUMBER in body.translate(_DIGITS)
+    except orjson.JSONDecodeError:
+        envelope, verbatim = None, True
+    items: Iterable[tuple[Any, str]]
+    if verbatim:
+        envelope, slices = _cut(body)
+        items = [_read_slice(text) for text in slices]
+    elif isinstance(envelope, dict) and isinstance(envelope.get("value"), list):
+        try:
+            items = list(_encode(envelope["value"]))
+        except orjson.JSONEncodeError:
+            envelope, slices = _cut(body)
+            items = [_read_slice(text) for text in slices]
+    else:
+        raise GraphUnavailable("Graph's answer is not a page: it has no list named value")
+    return _page(stream, items, envelope.get("@odata.nextLink"))
+
+
+def _page(stream: Stream, items: Iterable[tuple[Any, str]], next_link: object) -> Page:
+    records: list[Record] = []
+    first: datetime | None = None
+    last: datetime | None = None
+    ordered = True
+    for value, text in items:
+        time = _time(value.get(stream.time_member)) if isinstance(value, dict) else None
+        if time is None or (last is not None and time < last):
+            ordered = False
+        if time is not None:
+            first, last = first or time, time
+        records.append(_record(stream, value, text, time))
+    if next_link is not None and not isinstance(next_link, str):
+        raise GraphUnavailable("Graph's answer is not a page: its nextLink is not a text")
+    if not ordered:
+        first = last = None
+    return Page(records, next_link or None, first, last, ordered)
+
+
+def _record(stream: Stream, value: Any, text: str, time: datetime | None) -> Record:
+    created_s = None if time is None else int(time.timestamp() // 1)
+    record_id = value.get("id") if isinstance(value, dict) else None
+    if isinstance(record_id, str) and record_id:
+        try:
+            material = orjson.dumps([_member(value, path) for path in _paths(stream.material)])
+        except orjson.JSONEncodeError:
+            material = text.encode()
+        return Record(text, _hash64(record_id.encode(errors="surrogatepass")), _hash64(material), created_s, record_id)
+    try:
+        content = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        content = text.encode()
+    whole = blake2b(content, digest_size=16).digest()
+    return Record(text, int.from_bytes(whole[:8]), int.from_bytes(whole[8:]), created_s, None)
+
+
+def _encode(values: list[Any]) -> Iterator[tuple[Any, str]]:
+    """Encode each value and let go of it: a page is never held both parsed and encoded."""
+    values.reverse()
+    while values:
+        value = values.pop()
+        yield value, orjson.dumps(value).decode()
+
+
+def _read_slice(text: bytes) -> tuple[Any, str]:
+    """What a verbatim record says, as far as it can be read."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            value = json.loads(text, strict=False, parse_int=float)
+        except RecursionError:
+            value = None
+        except ValueError as error:
+            raise GraphUnavailable("Graph's answer holds a record that is not JSON") from error
+    return value, text.decode(errors="replace")
+
+
+def _cut(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Cut the page's text into the texts of its records, without parsing them.
+
+    Raises:
+        GraphUnavailable: the page is not whole.
+    """
+    depth = 0
+    start = end = item = -1
+    before: bytes | None = None
+    slices: list[bytes] = []
+    for token in _TOKEN.finditer(body):
+        sign = token[0]
+        if sign in b"[{":
+            if sign == b"[" and depth == 1 and before == b'"value"' and end < 0:
+                start = item = token.end()
+            depth += 1
+        elif sign in b"]}":
+            depth -= 1
+            if start >= 0 and end < 0 and depth == 1:
+                end = token.start()
+                if body[item:end].strip():
+                    slices.append(body[item:end].strip())
+        elif sign == b"," and depth == 2 and start >= 0 and end < 0:
+            slices.append(body[item : token.start()].strip())
+            item = token.end()
+        if depth == 1:
+            before = sign
+    try:
+        envelope = orjson.loads(body[:start] + body[end:] if end >= 0 else body)
+    except orjson.JSONDecodeError as error:
+        raise GraphUnavailable("Graph's answer is not a whole page of JSON") from error
+    if not isinstance(envelope, dict) or end < 0:
+        raise GraphUnavailable("Graph's answer is not a page: it has no list named value")
+    return envelope, slices
+
+
+@lru_cache
+def _paths(dotted: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(path.split(".")) for path in dotted)
+
+
+def _member(value: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    # The order in which Graph lists, say, risk event types says nothing.
+    return sorted(map(str, value)) if isinstance(value, list) else value
+
+
+def _time(text: object) -> datetime | None:
+    """An instant as Graph writes it; the seventh digit of the second plays no part in any cursor."""
+    if not isinstance(text, str):
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo else None
+
+
+def _hash64(content: bytes) -> int:
+    return int.from_bytes(blake2b(content, digest_size=8).digest())

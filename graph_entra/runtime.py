@@ -1,0 +1,209 @@
+"""What both connectors share: from the configuration to running lanes, the push, and what the lanes tell."""
+
+# No `from __future__ import annotations` here: the SDK reads the annotation of `configuration` as a class.
+import asyncio
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Final
+
+import requests
+from pydantic import ConfigDict, Field, field_validator
+from sekoia_automation.connector import DefaultConnectorConfiguration
+
+from graph_entra import metrics, problems
+from graph_entra.budget import Budget
+from graph_entra.clouds import CLOUDS, Cloud
+from graph_entra.collector import Collector, Taken
+from graph_entra.errors import GraphEntraError, IntakeRefused, IntakeUnavailable
+from graph_entra.graph import Graph
+from graph_entra.intake import Intake
+from graph_entra.lanes import HOUR_S, LIVE
+from graph_entra.lifecycle import HEARTBEAT_EVERY_S, RESTART_AFTER_S, Lifecycle
+from graph_entra.problems import Problems
+from graph_entra.schedule import StreamSchedule
+from graph_entra.store import ContextStore, Files
+from graph_entra.streams import Stream
+
+INTAKE_TIMEOUT_S: Final = (10.0, 30.0)
+# Statuses of the intake that pass by themselves; every other 4xx needs a person.
+_PASSING: Final = frozenset({408, 425, 429})
+
+
+class EntraConnectorConfiguration(DefaultConnectorConfiguration):
+    """What both connectors ask for.
+
+    Attributes:
+        intake_key: the intake's key; kept out of every dump.
+        intake_server: the intake's address; None for the platform's own.
+        frequency: seconds between two polls.
+        start_time: hours of history that the first run reads.
+        forward_updates: push a record again when Graph has materially changed it.
+    """
+
+    model_config = ConfigDict(str_strip_whitespace=True, hide_input_in_errors=True)
+
+    intake_key: str = Field(min_length=1, repr=False, exclude=True)
+    intake_server: str | None = None
+    frequency: int = Field(default=60, ge=1, le=3600)
+    start_time: int = Field(default=24, ge=0, le=720)
+    forward_updates: bool = True
+
+    @field_validator("intake_server")
+    @classmethod
+    def _none_if_blank(cls, value: str | None) -> str | None:
+        return value or None
+
+
+class EntraConnector(Lifecycle):
+    """What both connectors share."""
+
+    configuration: EntraConnectorConfiguration  # type: ignore[override]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._problems = Problems(self.write, time.time)
+        self._schedules: list[StreamSchedule] = []
+
+    @abstractmethod
+    def streams(self, cloud: Cloud) -> list[Stream]:
+        """The streams that the configuration asks for."""
+
+    async def collect(self, told_to_stop: asyncio.Event) -> None:
+        """Run every lane of every stream until told to stop.
+
+        Raises:
+            StorageFailed: the data path does not answer.
+        """
+        settings, application = self.configuration, self.module.configuration
+        cloud = CLOUDS[application.cloud]
+        files = Files(self.data_path)
+        store = ContextStore(files, application.tenant_id, self._tell_damage)
+        budget = Budget()
+        graph = Graph(
+            cloud,
+            application.tenant_id,
+            application.client_id,
+            application.client_secret,
+            budget=budget,
+            on_answer=self._note_answer,
+        )
+        intake = Intake(self._push, self._stop_event, self._note_intake_fault)
+        self._schedules = [
+            StreamSchedule(
+                Collector(
+                    stream,
+                    files=files,
+                    store=store,
+                    source=graph,
+                    intake=intake,
+                    history_s=settings.start_time * HOUR_S,
+                    forward_updates=settings.forward_updates,
+                    clock=time.time,
+                    on_taken=self._note_taken,
+                    on_damage=self._tell_damage,
+                ),
+                period_s=settings.frequency,
+                budget=budget,
+                problems=self._problems,
+                log=self.write,
+            )
+            for stream in self.streams(cloud)
+        ]
+        self.write(
+            f"Collecting {', '.join(s.collector.stream.key for s in self._schedules)} from {cloud.graph_host} every "
+            f"{settings.frequency} s",
+            "info",
+        )
+        work = [asyncio.create_task(lane) for s in self._schedules for lane in (s.live(), s.rest())]
+        work.append(asyncio.create_task(self._beat()))
+        stop = asyncio.create_task(told_to_stop.wait())
+        try:
+            await asyncio.wait([stop, *work], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (stop, *work):
+                task.cancel()
+            ended = await asyncio.gather(*work, return_exceptions=True)
+            await graph.close()
+        for result in ended:
+            if isinstance(result, Exception):
+                raise result
+
+    def failed_to_start(self, error: GraphEntraError) -> None:
+        """Say why no lane runs yet."""
+        self._problems.report("starting", error, RESTART_AFTER_S)
+
+    async def _beat(self) -> None:
+        """Heartbeats say that the loop turns and that no live lane is stuck."""
+        while True:
+            if not any(schedule.stuck for schedule in self._schedules):
+                self.heartbeat()
+            await asyncio.sleep(HEARTBEAT_EVERY_S)
+
+    # Delivery
+
+    def _push(self, events: Sequence[str]) -> list[str]:
+        # One after the other, on the lane's own thread: the SDK's executor would outlive a stop.
+        started_s = time.monotonic()
+        event_ids: list[str] = self.push_events_to_intakes(list(events), sync=True)
+        self.put_forward_events_duration(self.configuration.intake_key, time.monotonic() - started_s)
+        self._problems.recovered(problems.INTAKE)
+        return event_ids
+
+    def _send_chunk(
+        self, batch_api: str, chunk_index: int, chunk: list[Any], collect_ids: dict[int, list[str]]
+    ) -> None:
+        """Push one chunk, once. The SDK's own retries 4xx for an hour and then swallows the failure."""
+        try:
+            response = self._http_session.post(
+                batch_api,
+                json={"intake_key": self.configuration.intake_key, "jsons": chunk},
+                timeout=INTAKE_TIMEOUT_S,
+            )
+            status = response.status_code
+            if 400 <= status < 500 and status not in _PASSING:
+                raise IntakeRefused(status)
+            if not response.ok:
+                raise IntakeUnavailable(f"the intake answered {status}")
+            collect_ids[chunk_index] = response.json()["event_ids"]
+        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+            # `from None`: the request holds the intake's key.
+            raise IntakeUnavailable(f"the intake did not answer properly: {type(error).__name__}") from None
+
+    # What the lanes tell
+
+    def _note_answer(self, stream: str, status: int) -> None:
+        metrics.answered(stream, status)
+        if status > 0:
+            self._problems.recovered(problems.SIGN_IN)
+
+    def _note_intake_fault(self, fault: IntakeUnavailable) -> None:
+        for schedule in self._schedules:
+            schedule.alive()
+        self._problems.report("", fault, 20)
+
+    def _note_taken(self, taken: Taken) -> None:
+        metrics.count(taken)
+        key = self.configuration.intake_key
+        self.put_forwarded_events(key, taken.new + taken.updated - len(taken.refused))
+        if taken.newest_s is not None and taken.lane == LIVE:
+            self.put_events_lag(key, max(0.0, time.time() - taken.newest_s))
+        for record_id in taken.cut:
+            self.write(
+                f"{taken.stream}: record {record_id} is longer than the 250,000 characters that an intake takes; "
+                "its largest members were cut and marked with their size and SHA-256.",
+                "warning",
+            )
+        for record_id in taken.refused:
+            self.write(
+                f"{taken.stream}: the intake refuses record {record_id} while it takes others; it is kept in "
+                "refused.jsonl on the connector's data path.",
+                "error",
+            )
+
+    def _tell_damage(self, name: str, why: str) -> None:
+        self.write(
+            f"{name}: {why}: set aside. What it said is read again from Graph, at least the last 24 h where cursors "
+            "were lost: records may be repeated, none is lost.",
+            "error" if why != "other-tenant" else "warning",
+        )

@@ -1,0 +1,237 @@
+"""When each lane of a stream reads: live on its period, everything else in between.
+
+Each stream has two tasks, so that a live pass never waits behind backlog: they share the request budget, which serves
+live first, and take turns at delivery. Every wait is a sleep that a stop cancels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from graph_entra import lanes, metrics
+from graph_entra.budget import Budget
+from graph_entra.collector import Collector
+from graph_entra.errors import GraphRefused, PassesByItself, PersonMustAct, WindowTooWide
+from graph_entra.lanes import Window
+from graph_entra.problems import STORAGE, Log, Problems
+from graph_entra.streams import graph_time
+
+# The longest window to ask for, and how far a slow answer shrinks it.
+WIDEST_S: Final = 7 * lanes.DAY_S
+FIRST_SPAN_S: Final = lanes.DAY_S
+NARROWEST_S: Final = 60
+# A lane that has not moved for so long beyond its own waits is stuck.
+STUCK_S: Final = 900.0
+# The smallest retention there is: 7 days without a licence.
+LEAST_RETENTION_S: Final = 7 * lanes.DAY_S
+_REFUSED_STEP_S: Final = 6 * lanes.HOUR_S
+_IDLE_S: Final = 15.0
+_PROGRESS_EVERY_S: Final = 300.0
+_BAD_REQUEST: Final = 400
+
+
+class Backoff:
+    """How long to wait before the next try: as long as the other side asked for, or twice as long each time."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def wait_s(self, error: Exception) -> float:
+        """Seconds to wait after one more failed try."""
+        self.tries += 1
+        asked_s = error.retry_after_s if isinstance(error, PassesByItself) else None
+        if asked_s is not None and self.tries < 3:
+            return asked_s
+        first_s, most_s = (15.0, 300.0) if isinstance(error, PersonMustAct) else (1.0, 60.0)
+        return max(asked_s or 0.0, min(most_s, first_s * 2.0 ** min(self.tries - 1, 10)))
+
+
+class StreamSchedule:
+    """Drives the lanes of one stream.
+
+    Args:
+        collector: reads and delivers.
+        period_s: seconds between two live passes.
+        budget: asked how long Graph wants to be left alone.
+        problems: told of what fails and what recovers.
+        log: writes a line.
+        clock: the time, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        collector: Collector,
+        *,
+        period_s: int,
+        budget: Budget,
+        problems: Problems,
+        log: Log,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.collector = collector
+        self._key = collector.stream.key
+        self._period_s = period_s
+        self._budget = budget
+        self._problems = problems
+        self._log = log
+        self._clock = clock
+        self._overlap_s = lanes.OVERLAP_S
+        self._live_span_s = WIDEST_S
+        self._span_s = FIRST_SPAN_S
+        self._due_s = time.monotonic()
+        self._progress_s = time.monotonic()
+        self._progress_from: int | None = None
+        self._live_works = False
+
+    @property
+    def stuck(self) -> bool:
+        """True if the live lane has not moved for :data:`STUCK_S` beyond its own waits."""
+        return time.monotonic() > self._due_s + STUCK_S + self._budget.paused_s
+
+    def alive(self) -> None:
+        """The lane is waiting for something that answers, such as an intake that is down."""
+        self._due_s = time.monotonic()
+
+    async def live(self) -> None:
+        """Read what is new, every period, for ever."""
+        backoff = Backoff()
+        while True:
+            started_s = self._clock()
+            try:
+                caught_up = await self._live_pass(int(started_s))
+            except Exception as error:  # noqa: BLE001 - the outermost loop: a lane never dies
+                self._live_works = False
+                wait_s = self._trouble("live", error, backoff)
+                if isinstance(error, WindowTooWide):
+                    self._live_span_s = max(NARROWEST_S, min(self._live_span_s, lanes.HOUR_S) // 2)
+            else:
+                backoff.tries = 0
+                self._live_works = True
+                self._problems.recovered(f"{self._key} (live)")
+                self._problems.recovered(STORAGE)
+                wait_s = max(0.0, started_s + self._period_s - self._clock()) if caught_up else 0.0
+            self._due_s = time.monotonic() + wait_s
+            await asyncio.sleep(wait_s)
+
+    async def rest(self) -> None:
+        """Read backlog and settle lanes, whenever there is something to read."""
+        backoff = Backoff()
+        while True:
+            now_s = int(self._clock())
+            window = lanes.rest_window(self.collector.state, now_s, self._span_s)
+            if window is None:
+                await asyncio.sleep(min(_IDLE_S, max(1, lanes.next_rest_s(self.collector.state, now_s) - now_s)))
+                continue
+            try:
+                await self.collector.read(window)
+            except Exception as error:  # noqa: BLE001 - the outermost loop: a lane never dies
+                if isinstance(error, WindowTooWide):
+                    self._span_s = max(NARROWEST_S, min(self._span_s, window.end_s - window.start_s) // 2)
+                if isinstance(error, GraphRefused) and await self._beyond_retention(error, window, now_s):
+                    continue
+                await asyncio.sleep(self._trouble("history", error, backoff))
+            else:
+                backoff.tries = 0
+                self._problems.recovered(f"{self._key} (history)")
+                self._span_s = min(WIDEST_S, self._span_s * 2)
+                self._show_progress(window)
+
+    async def _live_pass(self, now_s: int) -> bool:
+        """One live pass; False if there is more to read at once."""
+        resumed = await self.collector.resume(self._period_s)
+        self._tell(resumed)
+        overlap_s = min(self._overlap_s, self._live_span_s // 2)
+        window = lanes.live_window(self.collector.state, now_s, overlap_s, self._live_span_s)
+        pages = await self.collector.read(window)
+        self._adapt_overlap(pages)
+        self._live_span_s = min(WIDEST_S, self._live_span_s * 2)
+        metrics.show(self._key, self.collector.state)
+        metrics.LAST_SUCCESS.labels(self._key).set(self._clock())
+        return window.end_s >= now_s
+
+    def _adapt_overlap(self, pages: int) -> None:
+        """Re-read less where a live pass would take more than a third of the budget; the settle lanes make up for it.
+
+        A page of overlap is cheap; at 100 records a second, 5 minutes of it are 30 pages, the whole budget.
+        """
+        affordable = max(1.0, self._period_s / self._budget.spacing_s / 3)
+        if pages > affordable and self._overlap_s > 0:
+            if self._overlap_s == lanes.OVERLAP_S:
+                self._log(
+                    f"{self._key}: {pages} pages in a live pass: it reaches back less than {lanes.OVERLAP_S} s, for "
+                    "lack of request budget; records shown late are left to the settle lanes.",
+                    "info",
+                )
+            self._overlap_s //= 2
+        elif pages <= affordable / 2 and self._overlap_s < lanes.OVERLAP_S:
+            self._overlap_s = min(lanes.OVERLAP_S, self._overlap_s * 2 + 15)
+        metrics.OVERLAP.labels(self._key).set(self._overlap_s)
+
+    async def _beyond_retention(self, error: GraphRefused, window: Window, now_s: int) -> bool:
+        """Whether the refusal is about a lower bound older than Graph keeps: then move on, and say what is lost.
+
+        It is, if the same question about the present is answered: a stream that is refused altogether keeps its
+        backlog.
+        """
+        old = window.start_s < now_s - LEAST_RETENTION_S + lanes.HOUR_S
+        if error.status != _BAD_REQUEST or not old or not self._live_works:
+            return False
+        lost = await self.collector.give_up(
+            min(window.start_s + _REFUSED_STEP_S, now_s - LEAST_RETENTION_S + lanes.HOUR_S)
+        )
+        if lost is not None:
+            self._lost(lost)
+        return True
+
+    def _tell(self, resumed: lanes.Resumed) -> None:
+        if resumed.clock_stepped:
+            self._log(
+                f"{self._key}: the clock was set back: what was read last lies in the future. "
+                "The last 24 h are read again; records may be repeated, none is lost.",
+                "error",
+            )
+        if resumed.gap is not None:
+            start, end = resumed.gap
+            self._log(
+                f"{self._key}: nothing was read since {graph_time(start)}. Live records flow again at once; "
+                f"{graph_time(start)} to {graph_time(end)} is read as backlog.",
+                "warning",
+            )
+        if resumed.lost is not None:
+            self._lost(resumed.lost)
+
+    def _lost(self, bounds: tuple[int, int]) -> None:
+        self._log(
+            f"{self._key}: records created from {graph_time(bounds[0])} to {graph_time(bounds[1])} were not read in "
+            "time and are lost: Graph no longer keeps them. If they matter, export them from the Entra portal's "
+            "storage or Event Hub, if one was set up.",
+            "error",
+        )
+
+    def _trouble(self, lane: str, error: Exception, backoff: Backoff) -> float:
+        wait_s = max(backoff.wait_s(error), self._budget.paused_s)
+        self._problems.report(f"{self._key} ({lane})", error, wait_s)
+        return wait_s
+
+    def _show_progress(self, window: Window) -> None:
+        metrics.show(self._key, self.collector.state)
+        if window.lane != lanes.BACKLOG:
+            return
+        left_s = lanes.backlog_s(self.collector.state)
+        now_s = time.monotonic()
+        if left_s == 0:
+            self._log(f"{self._key}: the backlog is read.", "info")
+            self._progress_from = None
+        elif self._progress_from is None:
+            self._progress_s, self._progress_from = now_s, left_s
+        elif now_s - self._progress_s >= _PROGRESS_EVERY_S:
+            eta_s = left_s * (now_s - self._progress_s) / max(1, self._progress_from - left_s)
+            self._log(
+                f"{self._key}: backlog read up to {graph_time(window.end_s)}; {left_s / lanes.HOUR_S:.1f} h of "
+                f"history left, about {eta_s / 60:.0f} min.",
+                "info",
+            )
+            self._progress_s, self._progress_from = now_s, left_s

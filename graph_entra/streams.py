@@ -1,0 +1,91 @@
+"""PURE: what a stream is. One stream is one question that Graph is asked over and over, with cursors of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+SignInType = Literal["interactiveUser", "nonInteractiveUser", "servicePrincipal", "managedIdentity"]
+ApiVersion = Literal["v1.0", "beta"]
+
+SIGN_IN_TYPES: Final[tuple[SignInType, ...]] = (
+    "interactiveUser",
+    "nonInteractiveUser",
+    "servicePrincipal",
+    "managedIdentity",
+)
+
+# A change of one of these is news to a detection rule; a change of any other member is not pushed again.
+SIGN_IN_MATERIAL: Final = (
+    "status.errorCode",
+    "conditionalAccessStatus",
+    "authenticationRequirement",
+    "riskDetail",
+    "riskLevelAggregated",
+    "riskLevelDuringSignIn",
+    "riskState",
+    "riskEventTypes",
+    "riskEventTypes_v2",
+)
+AUDIT_MATERIAL: Final = ("result", "resultReason")
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One kind of record.
+
+    Attributes:
+        key: name in the state, the logs and the metrics.
+        collection: the member of ``/auditLogs`` that is read.
+        version: the API version that serves it.
+        time_member: the member that Graph filters and orders by.
+        material: dotted paths of the members whose change makes a record worth pushing again.
+        event_type: the sign-in type that is filtered for; None where the endpoint holds one kind only.
+    """
+
+    key: str
+    collection: Literal["signIns", "directoryAudits"]
+    version: ApiVersion
+    time_member: str
+    material: tuple[str, ...]
+    event_type: str | None = None
+
+    def filter(self, start_s: int, end_s: int) -> str:
+        """The ``$filter`` for records created from ``start_s`` to ``end_s``, both included.
+
+        ``ge`` and ``le`` are the operators that Microsoft documents for the time member
+        (https://learn.microsoft.com/graph/api/signin-list); bounds are whole seconds, so that a window begins where
+        the one before ended and the ledger drops the ties.
+        """
+        text = f"{self.time_member} ge {graph_time(start_s)} and {self.time_member} le {graph_time(end_s)}"
+        if self.event_type is not None:
+            text += f" and signInEventTypes/any(t: t eq '{self.event_type}')"
+        return text
+
+    @property
+    def orderby(self) -> str:
+        """Oldest first, so that the cursor can follow the pages."""
+        return f"{self.time_member} asc"
+
+
+AUDITS: Final = Stream("directoryAudits", "directoryAudits", "v1.0", "activityDateTime", AUDIT_MATERIAL)
+
+
+def sign_in_stream(kind: SignInType, *, beta_only: bool) -> Stream:
+    """The stream of one sign-in type.
+
+    Args:
+        kind: the sign-in type.
+        beta_only: True in the national clouds, whose v1.0 refuses ``/auditLogs/signIns``. In the global cloud,
+            interactive sign-ins come from v1.0, which alone has ``riskEventTypes``; ``signInEventTypes`` exists in
+            beta only (https://learn.microsoft.com/graph/api/resources/signin).
+    """
+    if kind == "interactiveUser" and not beta_only:
+        return Stream(kind, "signIns", "v1.0", "createdDateTime", SIGN_IN_MATERIAL)
+    return Stream(kind, "signIns", "beta", "createdDateTime", SIGN_IN_MATERIAL, event_type=kind)
+
+
+def graph_time(second: int) -> str:
+    """A whole second since 1970 as Graph writes it: ``2026-11-23T08:00:00Z``."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
