@@ -140,12 +140,13 @@ class Collector:
         now_s = int(self._clock())
         taken = Taken(self.stream.key, window.lane, read=len(page.records))
         for batch in batches(self._fresh(page.records, now_s, taken)):
-            # Crash before: nothing of the batch is pushed, it is read again.
-            refused = self._intake.deliver(batch)
-            # Crash here: the batch is pushed and not noted. It is read again and repeated: the one batch in flight.
-            self._keep_refused(refused, taken)
-            self._ledger.add(batch, now_s)
-            # Crash here: the cursor lags behind; the page is read again and the ledger drops these records.
+            with self._intake.in_flight:
+                # Crash here: nothing of the batch is pushed, it is read again.
+                refused = self._intake.deliver(batch)
+                # Crash here: the batch is pushed and not noted. It is read again and repeated: the one in flight.
+                self._keep_refused(refused, taken)
+                self._ledger.add(batch, now_s)
+                # Crash here: the cursor lags behind; the page is read again and the ledger drops these records.
         self._on_taken(taken)
         if reached_s is None:
             return

@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
+import orjson
 from azure.core.exceptions import AzureError
 from azure.identity.aio import ClientSecretCredential
 from kiota_abstractions.base_request_configuration import RequestConfiguration
@@ -21,6 +22,9 @@ from kiota_abstractions.headers_collection import HeadersCollection
 from kiota_abstractions.native_response_handler import NativeResponseHandler
 from kiota_authentication_azure.azure_identity_authentication_provider import AzureIdentityAuthenticationProvider
 from kiota_http.middleware.options import RedirectHandlerOption, ResponseHandlerOption, RetryHandlerOption
+from msgraph.generated.applications_with_app_id.applications_with_app_id_request_builder import (
+    ApplicationsWithAppIdRequestBuilder,
+)
 from msgraph.generated.audit_logs.directory_audits.directory_audits_request_builder import DirectoryAuditsRequestBuilder
 from msgraph.generated.audit_logs.sign_ins.sign_ins_request_builder import SignInsRequestBuilder
 from msgraph.graph_request_adapter import GraphRequestAdapter
@@ -36,6 +40,9 @@ from graph_entra.lanes import RANK, Window
 from graph_entra.records import Page, read_page
 from graph_entra.streams import ApiVersion, Stream
 
+_ApplicationParameters: Final = (
+    ApplicationsWithAppIdRequestBuilder.ApplicationsWithAppIdRequestBuilderGetQueryParameters
+)
 PAGE_RECORDS: Final = 1000
 LOGIN_TIMEOUT_S: Final = 30.0
 GRAPH_TIMEOUT_S: Final = 60.0
@@ -150,6 +157,18 @@ class Graph:
                 return (await credential.get_token(self._cloud.scope)).token
         except (AzureError, TimeoutError) as error:
             raise login_fault(error) from None
+
+    async def password_credentials(self) -> list[dict[str, Any]]:
+        """What Graph tells of the application's own secrets; nothing without Directory.Read.All, and never an error."""
+        with suppress(GraphEntraError, AzureError, httpx.HTTPError, TimeoutError, ValueError, AttributeError):
+            await self.token()
+            application: Any = self._clients["v1.0"].applications_with_app_id(self._client_id)
+            async with asyncio.timeout(WHOLE_ANSWER_TIMEOUT_S):
+                response = await application.get(_configuration(_ApplicationParameters(select=["passwordCredentials"])))
+            if response.status_code == 200:
+                credentials = orjson.loads(response.content).get("passwordCredentials")
+                return credentials if isinstance(credentials, list) else []
+        return []
 
     async def close(self) -> None:
         """Close every connection."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
-from threading import Event
+from threading import Event, Lock
 from typing import Any, Final, Protocol
 
 import orjson
@@ -55,6 +55,8 @@ class Intake:
         self._push = push
         self._stopping = stopping
         self._on_fault = on_fault
+        # Held from a batch's push to the note of it, by whichever stream: a kill repeats that one batch at most.
+        self.in_flight = Lock()
 
     def deliver(self, batch: Sequence[Record]) -> list[Record]:
         """Push one batch until the intake has acknowledged all of it.

@@ -16,6 +16,7 @@ from graph_entra.budget import Budget
 from graph_entra.clouds import CLOUDS, Cloud
 from graph_entra.collector import Collector, Taken
 from graph_entra.errors import GraphEntraError, IntakeRefused, IntakeUnavailable
+from graph_entra.expiry import HINT_CHARS, Warnings, ends_s
 from graph_entra.graph import Graph
 from graph_entra.intake import Intake
 from graph_entra.lanes import HOUR_S, LIVE
@@ -25,6 +26,8 @@ from graph_entra.schedule import StreamSchedule
 from graph_entra.store import ContextStore, Files
 from graph_entra.streams import Stream
 
+SECRET_EVERY_S: Final = 86_400.0
+SECRET_FIRST_S: Final = 5.0
 INTAKE_TIMEOUT_S: Final = (10.0, 30.0)
 # Statuses of the intake that pass by themselves; every other 4xx needs a person.
 _PASSING: Final = frozenset({408, 425, 429})
@@ -117,6 +120,7 @@ class EntraConnector(Lifecycle):
         )
         work = [asyncio.create_task(lane) for s in self._schedules for lane in (s.live(), s.rest())]
         work.append(asyncio.create_task(self._beat()))
+        work.append(asyncio.create_task(self._watch_secret(graph)))
         stop = asyncio.create_task(told_to_stop.wait())
         try:
             await asyncio.wait([stop, *work], return_when=asyncio.FIRST_COMPLETED)
@@ -139,6 +143,20 @@ class EntraConnector(Lifecycle):
             if not any(schedule.stuck for schedule in self._schedules):
                 self.heartbeat()
             await asyncio.sleep(HEARTBEAT_EVERY_S)
+
+    async def _watch_secret(self, graph: Graph) -> None:
+        """Once a day, see when the secret ends, if the application may read that."""
+        warnings = Warnings()
+        while True:
+            # After the first polls, which are more urgent.
+            await asyncio.sleep(SECRET_FIRST_S)
+            hint = self.module.configuration.client_secret.get_secret_value()[:HINT_CHARS]
+            now_s = time.time()
+            end_s = ends_s(await graph.password_credentials(), hint, now_s)
+            warning = None if end_s is None else warnings.due(end_s, now_s)
+            if warning is not None:
+                self.write(warning, "warning")
+            await asyncio.sleep(SECRET_EVERY_S - SECRET_FIRST_S)
 
     # Delivery
 

@@ -1,0 +1,61 @@
+# Everything a person runs. A machine needs python3 (3.11 to 3.14, with venv and pip), make and git; nothing else.
+# The environment is made once, in .venv, from the pins in requirements/dev.txt.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench lock clean
+
+PYTHONS := python3 python3.13 python3.12 python3.11
+FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+# The first of these that really runs and fits; make PYTHON=/path/to/python overrides it.
+PYTHON ?= $(shell for python in $(PYTHONS); do $$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done)
+
+VENV := .venv
+# Written last: an install that was interrupted leaves no stamp and is done again from the start.
+INSTALLED := $(VENV)/.installed
+RULES := tests/unit/test_imports.py tests/unit/test_catalogue.py tests/unit/test_requirements.py
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(INSTALLED) ## the main job on the embedded emulator, about two minutes; FOLLOW=1 goes on until Ctrl-C
+	@exec $(VENV)/bin/python -m tests.emulator.run
+
+test: $(INSTALLED) ## the whole suite, under five minutes
+	$(VENV)/bin/python -m pytest -n 4
+
+check: $(INSTALLED) ## lint, format, types, direction of imports, the catalogue's rules, pins
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -q $(RULES)
+
+bench: $(INSTALLED) ## the figures of tests/benchmarks/RESULTS.md, measured again
+	@exec $(VENV)/bin/python -m tests.benchmarks
+
+lock: ## solve pyproject.toml again and export the pins; needs poetry with poetry-plugin-export (see README.md)
+	@poetry self show plugins 2>/dev/null | grep -q poetry-plugin-export || \
+		{ echo "make lock needs poetry 2 and its plugin poetry-plugin-export: pipx install poetry && pipx inject poetry poetry-plugin-export" >&2; exit 1; }
+	poetry lock
+	poetry export --only main --without-urls --output requirements/main.txt
+	poetry export --with dev --without-urls --output requirements/dev.txt
+
+clean: ## forget the environment, what a run kept, and every cache
+	rm -rf $(VENV) .run .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv, at the version that is pinned and with its hashes, installs ten times as quickly as pip. Where it cannot
+# (an index that only pip is configured for, say), pip does the same from the same pins.
+$(INSTALLED): requirements/dev.txt
+	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "Python 3.11 to 3.14 with its venv and pip modules is needed," \
+		"and $(if $(PYTHON),$(PYTHON) is not,none of $(PYTHONS) is) one. Install it (Debian, Ubuntu: apt install python3 python3-venv)" \
+		"or name yours: make PYTHON=/path/to/python." >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version), from the pins in requirements/dev.txt"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements/dev.txt >$(VENV)/uv.txt
+	@{ $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt && \
+		$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes -r requirements/dev.txt; } || \
+		{ echo "uv could not; installing with pip, which takes about a minute" >&2; \
+		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt; }
+	@touch $@

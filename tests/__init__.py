@@ -1,0 +1,1 @@
+"""Tests, and the emulator that they run on."""
