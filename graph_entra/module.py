@@ -95,7 +95,7 @@ def _sentences(error: ValidationError) -> Iterator[str]:
             yield f"{name} is missing. It must be {allowed}."
         elif name in ("client_secret", "intake_key"):
             yield f"{name} cannot be used. It must be {allowed}."
-        elif fault["input"] in ("", None, []):
+        elif fault["input"] in (None, []) or not str(fault["input"]).strip():
             yield f"{name} is empty. It must be {allowed}."
         else:
             yield f"{name} is {fault['input']!r}. It must be {allowed}."

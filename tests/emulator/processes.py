@@ -1,0 +1,47 @@
+"""A connector as the platform runs it: `python main.py <docker_parameter>`, everything else by environment."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+class Connector:
+    """One connector's process. Its output goes to a file.
+
+    Args:
+        command: the docker parameter.
+        environment: the whole environment, as the platform sets it.
+        output: where standard output and error go.
+    """
+
+    def __init__(self, command: str, environment: dict[str, str], output: Path) -> None:
+        self.command = command
+        self.output = output
+        with output.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "main.py", command], cwd=ROOT, env=environment, stdout=out, stderr=out
+            )
+
+    def check(self) -> None:
+        """Raises RuntimeError, with the end of its output, if the process has ended by itself."""
+        status = self.process.poll()
+        if status is not None:
+            raise RuntimeError(f"{self.command} ended with status {status}:\n{self.output.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """Kill it as the kernel does when memory is short: no handler runs."""
+        self.process.kill()
+        self.process.wait(5)
+
+    def stop(self, timeout_s: float = 10.0) -> int:
+        """Stop it as the platform does, with a SIGTERM, and return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self.process.returncode
