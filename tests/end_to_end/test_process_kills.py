@@ -11,20 +11,21 @@ from tests.emulator import Emulator, Fault, Tenant
 from tests.emulator.records import fill, one
 from tests.end_to_end.conftest import Start, forms, until
 
-ROUNDS = 20
+# Twenty kills in all, in two halves that can run side by side.
+ROUNDS = 10
 BATCH = 1000
 
 
-@pytest.mark.timeout(280)
-def test_twenty_kills_lose_nothing_and_repeat_a_batch_each_at_most(
-    emulator: Emulator, tenant: Tenant, start: Start, now: datetime, record_property
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("seed", [20, 21])
+def test_kills_lose_nothing_and_repeat_a_batch_each_at_most(
+    emulator: Emulator, tenant: Tenant, start: Start, now: datetime, seed: int
 ) -> None:
     """Killed before and after the intake answers, while the state is written, and whenever else chance has it."""
-    rng = Random(20)
+    rng = Random(seed)
     tenant.page_limit = 300
-    fill(tenant, "interactiveUser", 6000, now - timedelta(hours=20), now, seed=2)
+    fill(tenant, "interactiveUser", 3000, now - timedelta(hours=20), now, seed=2)
     repeats_before = 0
-    unanswered = 0
     for round_number in range(ROUNDS):
         tenant.add("interactiveUser", one("interactiveUser", datetime.now(UTC), seed=100_000 + round_number))
         pushes = len(emulator.intake.requests)
@@ -33,7 +34,6 @@ def test_twenty_kills_lose_nothing_and_repeat_a_batch_each_at_most(
             emulator.intake.faults.inject(Fault.stall(3), times=1)
         elif kind == 1:  # after it has stored it, before the answer: this batch will come again
             emulator.intake.faults.inject(Fault.lost_answer(), times=1)
-            unanswered += 1
         connector = start(frequency=1)
         until(lambda before=pushes: len(emulator.intake.requests) > before, 30)
         if kind >= 2:
@@ -50,7 +50,6 @@ def test_twenty_kills_lose_nothing_and_repeat_a_batch_each_at_most(
     counts = Counter(forms(emulator.intake.texts()))
     held = set(forms(tenant.all_texts("interactiveUser")))
     repeated = sum(counts.values()) - len(counts)
-    record_property("repeated", repeated)
     print(f"{ROUNDS} kills: {len(held - set(counts))} lost, {repeated} repeated of {len(held)} records")
     assert set(counts) == held
     assert repeated <= ROUNDS * BATCH
