@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
+import ssl
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+import aiohttp
 import httpx
 import orjson
 from azure.core.exceptions import AzureError, ClientAuthenticationError
@@ -17,6 +21,7 @@ from graph_entra.errors import (
     GraphRefused,
     GraphUnavailable,
     LoginUnavailable,
+    Obstacle,
     Throttled,
     TokenRefused,
     WindowTooWide,
@@ -26,24 +31,52 @@ from graph_entra.errors import (
 # (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
 _ENTRA_PASSING: Final = frozenset({90006, 90024, 90033, 90055, 90090})
 _AADSTS: Final = re.compile(r"AADSTS(\d+)")
+_PROXY_FAULTS: Final = (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError, httpx.ProxyError)
 
 
-def transport_fault(error: Exception) -> GraphEntraError:
+def transport_fault(error: Exception, *, secret_is_guid: bool = False) -> GraphEntraError:
     if isinstance(error, AzureError):
-        return login_fault(error)
+        return login_fault(error, secret_is_guid=secret_is_guid)
     if isinstance(error, (httpx.ReadTimeout, TimeoutError)):
         return WindowTooWide("Graph did not answer in time")
-    return GraphUnavailable(f"Graph could not be reached or broke off: {type(error).__name__}")
+    return GraphUnavailable(f"Graph could not be reached or broke off: {_root(error)}", obstacle=_obstacle(error))
 
 
-def login_fault(error: Exception) -> GraphEntraError:
+def login_fault(error: Exception, *, secret_is_guid: bool = False) -> GraphEntraError:
     """azure-identity raises ClientAuthenticationError for everything, also for a 503 or an unreachable network."""
     code = _AADSTS.search(str(error)) if isinstance(error, ClientAuthenticationError) else None
     if code is not None and int(code[1]) not in _ENTRA_PASSING:
-        return CredentialRejected(int(code[1]))
+        return CredentialRejected(int(code[1]), secret_is_guid=secret_is_guid)
     if code is not None:
         return LoginUnavailable(f"Entra could not sign the application in just now (AADSTS{code[1]})")
-    return LoginUnavailable(f"Entra could not be asked for an access token: {type(error).__name__}")
+    return LoginUnavailable(f"Entra could not be asked for an access token: {_root(error)}", obstacle=_obstacle(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from, the root last."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _root(error: Exception) -> str:
+    """What it came from: a name, or a proxy's status. Never the text, which may state an address."""
+    *_, root = _causes(error)
+    return (
+        f"the proxy answered {root.status}" if isinstance(root, aiohttp.ClientHttpProxyError) else type(root).__name__
+    )
+
+
+def _obstacle(error: Exception) -> Obstacle | None:
+    for link in _causes(error):
+        if isinstance(link, _PROXY_FAULTS):
+            return "proxy"
+        if isinstance(link, ssl.SSLCertVerificationError):
+            return "certificate"
+    return None
 
 
 def refusal(response: httpx.Response) -> GraphEntraError:
@@ -83,6 +116,6 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(value) - now).total_seconds()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
-    return max(0.0, seconds) if seconds == seconds else None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

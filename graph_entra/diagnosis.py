@@ -43,6 +43,7 @@ class Advice:
     passes: bool = False
 
 
+WRONG_SECRET_CODE: Final = 7000215
 _UNKNOWN_APP: Final = Advice(
     "Entra does not know the application in this tenant.",
     "Check client_id: it is the Application (client) ID on the app registration's overview. "
@@ -52,7 +53,7 @@ _UNKNOWN_APP: Final = Advice(
 
 ENTRA: Final = MappingProxyType(
     {
-        7000215: Advice(
+        WRONG_SECRET_CODE: Advice(
             "Entra refuses the client secret: its value is wrong.",
             "Paste the secret's Value, not its Secret ID: both stand side by side under Certificates & secrets, and "
             "the Value is shown only once. If it is lost, make a new secret and paste that one's Value.",
@@ -163,7 +164,7 @@ THROTTLED: Final = Advice(
     "Nothing, if it passes. Otherwise give this module an app registration of its own.",
     passes=True,
 )
-TOKEN: Final = Advice(
+TOKEN: Final = Advice(  # noqa: S106
     "Graph refused an access token; a new one is fetched.",
     "Nothing, if it passes. Otherwise check that the application still exists and is enabled.",
     passes=True,

@@ -18,6 +18,11 @@ GraphEntraError
 
 from __future__ import annotations
 
+from typing import Literal
+
+# What stands in the way of a connection, where that can be told: a proxy that refuses, or an untrusted certificate.
+Obstacle = Literal["proxy", "certificate"]
+
 
 class GraphEntraError(Exception):
     """Anything this module raises on purpose. Its text is safe to log: no secret, token, key or nextLink."""
@@ -32,11 +37,13 @@ class CredentialRejected(PersonMustAct):
 
     Attributes:
         code: the number behind ``AADSTS`` (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
+        secret_is_guid: the secret looks like the id of a secret, which is a GUID, and not like its value.
     """
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, *, secret_is_guid: bool = False) -> None:
         super().__init__(f"Entra refused to sign the application in (AADSTS{code})")
         self.code = code
+        self.secret_is_guid = secret_is_guid
 
 
 class GraphRefused(PersonMustAct):
@@ -72,11 +79,13 @@ class PassesByItself(GraphEntraError):
 
     Attributes:
         retry_after_s: how long the other side asked us to wait, in seconds; None if it did not say.
+        obstacle: what stands in the way; None if that cannot be told.
     """
 
-    def __init__(self, text: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, text: str, retry_after_s: float | None = None, *, obstacle: Obstacle | None = None) -> None:
         super().__init__(text)
         self.retry_after_s = retry_after_s
+        self.obstacle = obstacle
 
 
 class Throttled(PassesByItself):

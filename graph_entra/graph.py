@@ -8,6 +8,7 @@ nextLink. Nothing here retries: the lanes do (schedule.py), from a cursor that f
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 from azure.core.exceptions import AzureError
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.identity.aio import ClientSecretCredential
 from kiota_abstractions.base_request_configuration import RequestConfiguration
 from kiota_abstractions.headers_collection import HeadersCollection
@@ -50,6 +52,8 @@ GRAPH_TIMEOUT_S: Final = 60.0
 WHOLE_ANSWER_TIMEOUT_S: Final = 180.0
 # Larger pages are not fetched ahead, so that two of them are never held at once.
 _AHEAD_MAX_BYTES: Final = 8 * 1024 * 1024
+# A secret's id is one; its value is not.
+_GUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # Called with the stream and Graph's status for each answer; 0 if there was none.
 OnAnswer = Callable[[str, int], None]
 
@@ -82,8 +86,10 @@ class Graph:
         self._tenant_id = tenant_id
         self._client_id = client_id
         self._client_secret = client_secret
+        self._secret_is_guid = _GUID.fullmatch(client_secret.get_secret_value()) is not None
         self._budget = budget
         self._on_answer = on_answer
+        self._login_transport: AioHttpTransport | None = None
         self._credential: ClientSecretCredential | None = None
         self._clients: dict[ApiVersion, GraphServiceClient] = {}
         # The lanes start together: one of them fetches the token.
@@ -156,7 +162,7 @@ class Graph:
                 credential = self._credential or self._connect()
                 return (await credential.get_token(self._cloud.scope)).token
         except (AzureError, TimeoutError) as error:
-            raise login_fault(error) from None
+            raise login_fault(error, secret_is_guid=self._secret_is_guid) from None
 
     async def password_credentials(self) -> list[dict[str, Any]]:
         """What Graph tells of the application's own secrets; nothing without Directory.Read.All, and never an error."""
@@ -172,7 +178,8 @@ class Graph:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._forget_token()
+        if self._login_transport is not None:
+            await self._login_transport.close()
         await self._http.aclose()
 
     async def _next(self, stream: Stream, window: Window, link: str) -> bytes:
@@ -195,8 +202,7 @@ class Graph:
             # Before the turn: a request that waits for its token would arrive too close to the next.
             await self.token()
         await self._budget.turn(RANK[window.lane] if window else 0, stream.key)
-        if self._credential is None:
-            self._connect()
+        credential = self._credential or self._connect()
         status = 0
         try:
             async with asyncio.timeout(WHOLE_ANSWER_TIMEOUT_S):
@@ -204,7 +210,7 @@ class Graph:
             status = response.status_code
         except (AzureError, httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             # `from None`: a traceback's locals may hold the secret or a token.
-            raise transport_fault(error) from None
+            raise transport_fault(error, secret_is_guid=self._secret_is_guid) from None
         finally:
             self._on_answer(stream.key, status)
         if status == 200:
@@ -215,18 +221,19 @@ class Graph:
             self._budget.throttled(fault.retry_after_s)
         if status in (401, 403):
             # A permission that was granted meanwhile shows in a new token only.
-            await self._forget_token()
+            self._forget_token(credential)
         raise fault
 
     def _connect(self) -> ClientSecretCredential:
+        if self._login_transport is None:
+            self._login_transport = AioHttpTransport(connection_timeout=LOGIN_TIMEOUT_S, read_timeout=LOGIN_TIMEOUT_S)
         credential = ClientSecretCredential(
             self._tenant_id,
             self._client_id,
             self._client_secret.get_secret_value(),
             authority=f"https://{self._cloud.login_host}",
+            transport=self._login_transport,
             retry_total=0,
-            connection_timeout=LOGIN_TIMEOUT_S,
-            read_timeout=LOGIN_TIMEOUT_S,
         )
         provider = AzureIdentityAuthenticationProvider(
             credential, scopes=[self._cloud.scope], allowed_hosts=[self._cloud.graph_host]
@@ -238,11 +245,12 @@ class Graph:
         self._credential = credential
         return credential
 
-    async def _forget_token(self) -> None:
-        credential, self._credential = self._credential, None
-        self._clients = {}
-        if credential is not None:
-            await credential.close()
+    def _forget_token(self, refused: ClientSecretCredential) -> None:
+        """Let go of a credential without closing its transport: another lane may be fetching a token through it."""
+        # A refusal that was under way says nothing about the token that another lane has got meanwhile.
+        if self._credential is refused:
+            self._credential = None
+            self._clients = {}
 
     def _broken(self, link: str | None, seen: set[str]) -> str | None:
         """Why a nextLink is not followed; None if it is."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from threading import Event, Lock
 from typing import Any, Final, Protocol
@@ -26,6 +27,8 @@ MAX_BATCH_RECORDS: Final = 1000
 MAX_BATCH_BYTES: Final = 9 * 1024 * 1024
 # The SDK discards longer events. Counted in characters.
 MAX_RECORD_CHARS: Final = EVENT_BYTES_MAX_SIZE
+# The marker of a cut, at its longest: cutting something as small would make it larger.
+_MARKER_CHARS: Final = 128
 # Statuses that may be one record's fault: the batch is halved to find it.
 _ABOUT_CONTENT: Final = frozenset({400, 413, 422})
 
@@ -132,7 +135,7 @@ def batches(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 def bytes_as_sent(text: str) -> int:
     """How many bytes a record's text takes in the request's body: escaped into ASCII, with quotes and a separator."""
-    if text.isascii():
+    if text.isascii() and "\x7f" not in text and "\n" not in text and "\r" not in text and "\t" not in text:
         return len(text) + text.count('"') + text.count("\\") + 4
     return len(json.dumps(text)) + 2
 
@@ -146,24 +149,26 @@ def fit(text: str) -> str:
     """
     if len(text) <= MAX_RECORD_CHARS:
         return text
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        value = None
-    if isinstance(value, dict):
-        sizes = sorted(((len(_text(member)), name) for name, member in value.items()), reverse=True)
-        total = len(_text(value))
-        for size, name in sizes:
-            if total <= MAX_RECORD_CHARS:
-                break
-            room = max(0, MAX_RECORD_CHARS - (total - size))
-            value[name] = _cut(value[name], room)
-            total = len(_text(value))
-        if total <= MAX_RECORD_CHARS:
-            return _text(value)
-    # Not an object, or one of countless small members: what is left is the beginning of its text.
-    room = MAX_RECORD_CHARS // 2
-    return _text({"graph_entra_cut": _marker(text), "beginning": text[: room // 2]})
+    with suppress(ValueError, RecursionError):
+        # Not orjson, which rounds integers beyond 64 bits.
+        value = json.loads(text)
+        if isinstance(value, dict):
+            _cut_members(value)
+            if len(fitting := _text(value)) <= MAX_RECORD_CHARS:
+                return fitting
+    # Not an object, or one of countless small members, or too deep to read: what is left is the beginning of its
+    # text. A control character is escaped into six.
+    return _text({"graph_entra_cut": _marker(text), "beginning": text[: MAX_RECORD_CHARS // 8]})
+
+
+def _cut_members(value: dict[str, Any]) -> None:
+    sizes = sorted(((len(_text(member)), name) for name, member in value.items()), reverse=True)
+    total = len(_text(value))
+    for size, name in sizes:
+        if total <= MAX_RECORD_CHARS or size <= _MARKER_CHARS:
+            return
+        value[name] = _cut(value[name], max(0, MAX_RECORD_CHARS - (total - size)))
+        total += len(_text(value[name])) - size
 
 
 def _cut(value: Any, room: int) -> Any:
@@ -195,4 +200,4 @@ def _text(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except orjson.JSONEncodeError:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(value, separators=(",", ":"))

@@ -115,7 +115,7 @@ class Resumed:
         state: the state to go on with.
         gap: what will be read as backlog after an outage.
         lost: what Graph no longer keeps: gone, whatever we do.
-        clock_stepped: the cursor lay in the future; the last 24 h are read again.
+        clock_stepped: the cursor lay in the future; the last 24 h are read again, after what was still to be read.
     """
 
     state: StreamState
@@ -145,7 +145,7 @@ def resume(state: StreamState, now_s: int, period_s: int) -> Resumed:
         period_s: seconds between two live passes.
     """
     if state.live_s > now_s + CLOCK_STEP_S:
-        return Resumed(replace(begin(now_s, DAY_S), origin_s=min(state.origin_s, now_s - DAY_S)), clock_stepped=True)
+        return Resumed(_set_back(state, now_s), clock_stepped=True)
     gap = None
     if now_s - state.live_s > period_s + OUTAGE_S:
         # From the youngest settle lane's cursor on, so that the same reading carries that lane over the gap.
@@ -236,6 +236,18 @@ def floor_s(state: StreamState) -> int:
 def backlog_s(state: StreamState) -> int:
     """Seconds of stream time that the backlog still has to read."""
     return sum(end - start for start, end in state.gaps)
+
+
+def _set_back(state: StreamState, now_s: int) -> StreamState:
+    """The last 24 h again, and before them whatever had not been read yet."""
+    fresh = begin(now_s, DAY_S)
+    unread = [(start, min(end, fresh.origin_s)) for start, end in state.gaps if start < fresh.origin_s]
+    return replace(
+        fresh,
+        origin_s=min(state.origin_s, fresh.origin_s),
+        gaps=(*unread, *fresh.gaps),
+        settle_s={name: min(cursor, state.settle_s[name]) for name, cursor in fresh.settle_s.items()},
+    )
 
 
 def _clip(state: StreamState, oldest_s: int) -> tuple[StreamState, tuple[int, int] | None]:

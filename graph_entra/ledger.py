@@ -86,7 +86,8 @@ class Ledger:
             unwritten[hour].extend((record.identity, record.digest))
         for name in list(self._unwritten):
             # A crash before this write repeats the batch, if its cursor was not saved either; after it, nothing.
-            self._files.append(name, self._frame(name, self._unwritten[name]))
+            frame = _frame(self._unwritten[name])
+            self._files.append(name, frame if name in self._written else _HEADER + frame)
             self._written.add(name)
             del self._unwritten[name]
 
@@ -135,11 +136,6 @@ class Ledger:
     def _undated_names(self) -> list[str]:
         return [name for name in self._written if f"/{_UNDATED}" in name]
 
-    def _frame(self, name: str, entries: array[int]) -> bytes:
-        payload = _little_endian(entries).tobytes()
-        frame = _FRAME.pack(len(payload) // _ENTRY_BYTES, zlib.crc32(payload)) + payload
-        return frame if name in self._written else _HEADER + frame
-
     def _load(self, name: str) -> _Entries:
         content = self._files.read(name)
         if content is None:
@@ -150,17 +146,21 @@ class Ledger:
             # What can be read is kept; records of the rest may be pushed once more, none is lost.
             future = content[:3] == _HEADER[:3] and content[3:4] != _HEADER[3:] and len(content) > len(_HEADER)
             why = "unknown-version" if future else "damaged"
-            self._on_damage(self._files.set_aside(name, why), why)
-            self._written.discard(name)
-            if entries:
-                self._files.replace(name, self._frame(name, entries))
-                self._written.add(name)
+            # Crash in here: the damaged file still stands, or what could be read of it.
+            self._on_damage(self._files.set_aside(name, why, _HEADER + _frame(entries) if entries else b""), why)
+            if not entries:
+                self._written.discard(name)
         return dict(zip(entries[0::2], entries[1::2], strict=True))
 
 
 def _start_s(name: str) -> int:
     stem = name.rpartition("/")[2].removeprefix(_UNDATED).removesuffix(".bin")
     return int(datetime.strptime(stem, "%Y%m%dT%H").replace(tzinfo=UTC).timestamp())
+
+
+def _frame(entries: array[int]) -> bytes:
+    payload = _little_endian(entries).tobytes()
+    return _FRAME.pack(len(payload) // _ENTRY_BYTES, zlib.crc32(payload)) + payload
 
 
 def _little_endian(entries: array[int]) -> array[int]:

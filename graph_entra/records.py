@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -142,16 +143,21 @@ def _encode(values: list[Any]) -> Iterator[tuple[Any, str]]:
 
 def _read_slice(text: bytes) -> tuple[Any, str]:
     """What a verbatim record says, as far as it can be read."""
+    if _LONG_NUMBER not in text.translate(_DIGITS):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(text), text.decode()
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        try:
-            value = json.loads(text, strict=False, parse_int=float)
-        except RecursionError:
-            value = None
-        except ValueError as error:
-            raise GraphUnavailable("Graph's answer holds a record that is not JSON") from error
+        value = json.loads(text, strict=False, parse_int=_whole_number)
+    except RecursionError:
+        value = text.decode(errors="replace")  # too deep to read: its text stands for it
+    except ValueError as error:
+        raise GraphUnavailable("Graph's answer holds a record that is not JSON") from error
     return value, text.decode(errors="replace")
+
+
+def _whole_number(digits: str) -> int | str:
+    """A number that orjson might round stays its digits: two records must not become one by it."""
+    return int(digits) if len(digits) < len(_LONG_NUMBER) else digits
 
 
 def _cut(body: bytes) -> tuple[dict[str, Any], list[bytes]]:

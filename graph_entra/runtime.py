@@ -202,6 +202,9 @@ class EntraConnector(Lifecycle):
 
     def _note_taken(self, taken: Taken) -> None:
         metrics.count(taken)
+        for schedule in self._schedules:
+            if schedule.collector.stream.key == taken.stream:
+                schedule.took(taken)
         key = self.configuration.intake_key
         self.put_forwarded_events(key, taken.new + taken.updated - len(taken.refused))
         if taken.newest_s is not None and taken.lane == LIVE:

@@ -13,7 +13,7 @@ from typing import Final
 
 from graph_entra import lanes, metrics
 from graph_entra.budget import Budget
-from graph_entra.collector import Collector
+from graph_entra.collector import Collector, Taken
 from graph_entra.errors import GraphRefused, PassesByItself, PersonMustAct, WindowTooWide
 from graph_entra.lanes import Window
 from graph_entra.problems import STORAGE, Log, Problems
@@ -84,6 +84,7 @@ class StreamSchedule:
         self._due_s = time.monotonic()
         self._progress_s = time.monotonic()
         self._progress_from: int | None = None
+        self._backlog_records = 0
         self._live_works = False
 
     @property
@@ -92,8 +93,15 @@ class StreamSchedule:
         return time.monotonic() > self._due_s + STUCK_S + self._budget.paused_s
 
     def alive(self) -> None:
-        """The lane is waiting for something that answers, such as an intake that is down."""
-        self._due_s = time.monotonic()
+        """The lane moves, or waits for something that answers, such as an intake that is down."""
+        self._due_s = max(self._due_s, time.monotonic())
+
+    def took(self, taken: Taken) -> None:
+        """A page of this stream was delivered. From any thread."""
+        if taken.lane == lanes.LIVE:
+            self.alive()
+        elif taken.lane == lanes.BACKLOG:
+            self._backlog_progress(taken)
 
     async def live(self) -> None:
         """Read what is new, every period, for ever."""
@@ -112,7 +120,9 @@ class StreamSchedule:
                 self._live_works = True
                 self._problems.recovered(f"{self._key} (live)")
                 self._problems.recovered(STORAGE)
-                wait_s = max(0.0, started_s + self._period_s - self._clock()) if caught_up else 0.0
+                # No longer than a period, even if the clock was set back meanwhile.
+                left_s = min(self._period_s, max(0.0, started_s + self._period_s - self._clock()))
+                wait_s = left_s if caught_up else 0.0
             self._due_s = time.monotonic() + wait_s
             await asyncio.sleep(wait_s)
 
@@ -137,7 +147,7 @@ class StreamSchedule:
                 backoff.tries = 0
                 self._problems.recovered(f"{self._key} (history)")
                 self._span_s = min(WIDEST_S, self._span_s * 2)
-                self._show_progress(window)
+                self._after_rest(window)
 
     async def _live_pass(self, now_s: int) -> bool:
         """One live pass; False if there is more to read at once."""
@@ -216,22 +226,23 @@ class StreamSchedule:
         self._problems.report(f"{self._key} ({lane})", error, wait_s)
         return wait_s
 
-    def _show_progress(self, window: Window) -> None:
-        metrics.show(self._key, self.collector.state)
-        if window.lane != lanes.BACKLOG:
-            return
-        left_s = lanes.backlog_s(self.collector.state)
+    def _backlog_progress(self, taken: Taken) -> None:
+        self._backlog_records += taken.read
         now_s = time.monotonic()
-        if left_s == 0:
-            self._log(f"{self._key}: the backlog is read.", "info")
-            self._progress_from = None
-        elif self._progress_from is None:
+        left_s = lanes.backlog_s(self.collector.state)
+        if self._progress_from is None:
             self._progress_s, self._progress_from = now_s, left_s
         elif now_s - self._progress_s >= _PROGRESS_EVERY_S:
             eta_s = left_s * (now_s - self._progress_s) / max(1, self._progress_from - left_s)
             self._log(
-                f"{self._key}: backlog read up to {graph_time(window.end_s)}; {left_s / lanes.HOUR_S:.1f} h of "
-                f"history left, about {eta_s / 60:.0f} min.",
+                f"{self._key}: backlog: {self._backlog_records} records read, {left_s / lanes.HOUR_S:.1f} h of history "
+                f"left, about {eta_s / 60:.0f} min.",
                 "info",
             )
             self._progress_s, self._progress_from = now_s, left_s
+
+    def _after_rest(self, window: Window) -> None:
+        metrics.show(self._key, self.collector.state)
+        if window.lane == lanes.BACKLOG and not self.collector.state.gaps:
+            self._log(f"{self._key}: the backlog is read, {self._backlog_records} records.", "info")
+            self._progress_from, self._backlog_records = None, 0

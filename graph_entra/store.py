@@ -93,16 +93,25 @@ class Files:
         with _storage("delete", name):
             (self.folder / name).unlink(missing_ok=True)
 
-    def set_aside(self, name: str, why: str) -> str:
-        """Keep a file that cannot be used under another name, and return that name."""
+    def set_aside(self, name: str, why: str, instead: bytes = b"") -> str:
+        """Keep a file that cannot be used under another name, and return that name.
+
+        Args:
+            name: the file.
+            why: becomes part of the new name.
+            instead: what takes its place, in one step: a crash leaves the one or the other there, never nothing.
+        """
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         new_name = f"{name}.{why}-{stamp}"
         with _storage("rename", name):
-            if self._local:
+            if self._local and not instead:
                 (self.folder / name).replace(self.folder / new_name)
-            else:
-                (self.folder / new_name).write_bytes((self.folder / name).read_bytes())
+                return new_name
+            (self.folder / new_name).write_bytes((self.folder / name).read_bytes())
+            if not instead:
                 (self.folder / name).unlink()
+        if instead:
+            self.replace(name, instead)
         return new_name
 
     def _path(self, name: str) -> Path:
@@ -198,7 +207,8 @@ class ContextStore(PersistentJSON):
             return "damaged"
         if data.get("version") != STATE_VERSION:
             return "unknown-version"
-        if data.get("tenant_id") != self._tenant_id:
+        # Ids and domains are the same in capitals.
+        if str(data.get("tenant_id")).lower() != self._tenant_id.lower():
             return "other-tenant"
         return None
 
