@@ -49,6 +49,8 @@ def login_fault(error: Exception, *, secret_is_guid: bool = False) -> GraphEntra
         return CredentialRejected(int(code[1]), secret_is_guid=secret_is_guid)
     if code is not None:
         return LoginUnavailable(f"Entra could not sign the application in just now (AADSTS{code[1]})")
+    if isinstance(error, ClientAuthenticationError):
+        return LoginUnavailable("Entra, or something in its place, answered neither a token nor an error of Entra's")
     return LoginUnavailable(f"Entra could not be asked for an access token: {_root(error)}", obstacle=_obstacle(error))
 
 

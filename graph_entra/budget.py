@@ -86,6 +86,11 @@ class Budget:
             self._space(max(self._least_s, self.spacing_s - _NARROW_S))
 
     @property
+    def not_before_s(self) -> float:
+        """When Graph may be asked again, by the clock; in the past if it may be now."""
+        return self._not_before
+
+    @property
     def paused_s(self) -> float:
         """Seconds until Graph may be asked again; 0 if it may be now."""
         return max(0.0, self._not_before - self._clock())
@@ -101,8 +106,10 @@ class Budget:
         while self._waiting:
             while (pause_s := self.paused_s) > 0:  # noqa: ASYNC110 - the pause may grow while we sleep
                 await asyncio.sleep(pause_s)
-            await self._limiter.acquire()
-            if self.paused_s > 0:  # a 429 arrived while we waited
+            limiter = self._limiter
+            await limiter.acquire()
+            # A 429 arrived while we waited, or the spacing changed: the new limiter has not counted this turn.
+            if self.paused_s > 0 or limiter is not self._limiter:
                 continue
             # Chosen only now: whoever became urgent meanwhile goes first.
             self._waiting = [waiting for waiting in self._waiting if not waiting.turn.done()]

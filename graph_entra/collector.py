@@ -102,6 +102,8 @@ class Collector:
         # The live lane and the others of a stream take turns: both may hold the same record.
         self._turn = asyncio.Lock()
         self.state = self._load(history_s, on_damage)
+        # From the first page on: a record that claims an hour which no lane reads is remembered all the same.
+        self._ledger.prune(lanes.floor_s(self.state))
 
     async def resume(self, period_s: int) -> lanes.Resumed:
         """Before a live pass: see :func:`graph_entra.lanes.resume`."""
@@ -134,6 +136,7 @@ class Collector:
                 reached_s = window.end_s if is_last else order.reached_s(page)
                 async with self._turn:
                     await _finish(asyncio.to_thread(self._take, window, page, reached_s, asked_s))
+                del page  # not kept while the next one is fetched and parsed
         return count
 
     def _take(self, window: Window, page: Page, reached_s: int | None, asked_s: int) -> None:
@@ -159,7 +162,11 @@ class Collector:
         """The records that have to be pushed."""
         fresh: list[Record] = []
         of_this_page: dict[int, int] = {}
+        texts: dict[int, str] = {}
         for record in records:
+            if texts.setdefault(record.identity, record.text) != record.text:
+                # Two records under one id: by its id, either would seem to be a change of the other in every reading.
+                record = record.by_content()
             known = of_this_page.get(record.identity)
             if known is None:
                 known = self._ledger.digest(record, now_s)

@@ -7,6 +7,7 @@ https://learn.microsoft.com/graph/errors and https://learn.microsoft.com/graph/r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -18,6 +19,7 @@ from graph_entra.errors import (
     IntakeRefused,
     IntakeUnavailable,
     LoginUnavailable,
+    Obstacle,
     PagingBroken,
     PassesByItself,
     StorageFailed,
@@ -44,10 +46,16 @@ class Advice:
 
 
 WRONG_SECRET_CODE: Final = 7000215
+UNKNOWN_TENANT_CODE: Final = 90002
 _UNKNOWN_APP: Final = Advice(
     "Entra does not know the application in this tenant.",
     "Check client_id: it is the Application (client) ID on the app registration's overview. "
     "Check that tenant_id and cloud are those of the directory in which it was registered.",
+    fatal=True,
+)
+OTHER_CLOUD: Final = Advice(
+    "The tenant belongs to another of Microsoft's clouds.",
+    "Choose the cloud in which the tenant was created.",
     fatal=True,
 )
 
@@ -55,8 +63,8 @@ ENTRA: Final = MappingProxyType(
     {
         WRONG_SECRET_CODE: Advice(
             "Entra refuses the client secret: its value is wrong.",
-            "Paste the secret's Value, not its Secret ID: both stand side by side under Certificates & secrets, and "
-            "the Value is shown only once. If it is lost, make a new secret and paste that one's Value.",
+            "Copy the Value of a secret under Certificates & secrets of the app registration that client_id names. It "
+            "is shown only once: if it is lost, make a new secret and paste that one's Value.",
             fatal=True,
         ),
         7000222: Advice(
@@ -70,7 +78,7 @@ ENTRA: Final = MappingProxyType(
             "Enable it under Enterprise applications > Properties > Enabled for users to sign in.",
             fatal=True,
         ),
-        90002: Advice(
+        UNKNOWN_TENANT_CODE: Advice(
             "Entra does not know the tenant.",
             "Check tenant_id (the Directory (tenant) ID on the app registration's overview) and cloud: a tenant of a "
             "national cloud is unknown to the global one, and the other way round.",
@@ -81,11 +89,8 @@ ENTRA: Final = MappingProxyType(
             "Check tenant_id: it is the Directory (tenant) ID on the app registration's overview.",
             fatal=True,
         ),
-        900382: Advice(
-            "The tenant belongs to another of Microsoft's clouds.",
-            "Choose the cloud in which the tenant was created.",
-            fatal=True,
-        ),
+        90038: OTHER_CLOUD,
+        900382: OTHER_CLOUD,
         53003: Advice(
             "A Conditional Access policy blocks the application's sign-in.",
             "Exclude the application from the policy for workload identities, or allow the address from which this "
@@ -98,6 +103,17 @@ ENTRA: Final = MappingProxyType(
             fatal=True,
         ),
     }
+)
+NO_TENANT: Final = Advice(
+    "None of Microsoft's clouds knows the tenant.",
+    "Check tenant_id: it is the Directory (tenant) ID on the app registration's overview.",
+    fatal=True,
+)
+SECRET_ID: Final = Advice(
+    "Entra refuses the client secret: this looks like the Secret ID, which is not the secret.",
+    "Paste the secret's Value: it stands beside the Secret ID under Certificates & secrets, and is shown only once. "
+    "If it is lost, make a new secret and paste that one's Value.",
+    fatal=True,
 )
 ENTRA_OTHER: Final = Advice(
     "Entra refuses to sign the application in.",
@@ -145,33 +161,46 @@ INTAKE: Final = Advice(
 )
 INTAKE_DOWN: Final = Advice(
     "The Sekoia intake does not acknowledge the records.",
-    "Nothing, if it passes. Otherwise check that this connector reaches the intake's address.",
+    "If it lasts, check that the intake's address can be reached from here, through HTTPS_PROXY if there is one. "
+    "Records are kept waiting, none is dropped.",
     passes=True,
 )
 LOGIN_DOWN: Final = Advice(
     "Entra could not be asked for an access token: the network, a proxy, or Entra itself.",
-    "Nothing, if it passes. Otherwise check that this connector reaches the cloud's login address, through "
-    "HTTPS_PROXY if there is one. The secret is not the reason.",
+    "If it lasts, check that the cloud's login address can be reached from here, through HTTPS_PROXY if there is one. "
+    "The secret is not the reason.",
     passes=True,
 )
 GRAPH_DOWN: Final = Advice(
     "Graph does not answer with records: the network, a proxy, or Graph itself.",
-    "Nothing, if it passes. Otherwise check that this connector reaches the cloud's Graph address.",
+    "If it lasts, check that the cloud's Graph address can be reached from here, through HTTPS_PROXY if there is one.",
     passes=True,
 )
+PROXY: Final = Advice(
+    "The proxy on the way to Microsoft cannot be reached, or refuses to connect.",
+    "If it lasts, check HTTPS_PROXY, and that the proxy lets this connector through to the cloud's login and Graph "
+    "addresses. The secret is not the reason.",
+    passes=True,
+)
+CERTIFICATE: Final = Advice(
+    "The certificate that was shown in Microsoft's place is not trusted: a proxy opens the connections, most likely.",
+    "Have the proxy leave the cloud's login and Graph addresses alone, or add its certificate authority to the file "
+    "that SSL_CERT_FILE names. The secret is not the reason.",
+)
+OBSTACLES: Final[Mapping[Obstacle, Advice]] = MappingProxyType({"proxy": PROXY, "certificate": CERTIFICATE})
 THROTTLED: Final = Advice(
     "Graph answers fewer requests than are asked: 5 in 10 s for all users of this app registration in this tenant.",
-    "Nothing, if it passes. Otherwise give this module an app registration of its own.",
+    "If it lasts, give this module an app registration of its own.",
     passes=True,
 )
-TOKEN: Final = Advice(  # noqa: S106
+TOKEN: Final = Advice(
     "Graph refused an access token; a new one is fetched.",
-    "Nothing, if it passes. Otherwise check that the application still exists and is enabled.",
+    "If it lasts, check that the application still exists and is enabled.",
     passes=True,
 )
 PAGING: Final = Advice(
     "Graph broke off a chain of pages; it is asked again from the last record delivered.",
-    "Nothing.",
+    "Nothing needs to be done.",
     passes=True,
 )
 STORAGE: Final = Advice(
@@ -187,10 +216,14 @@ UNEXPECTED: Final = Advice(
 def advise(error: Exception) -> Advice:
     """The advice for an error of this module's tree (or any other)."""
     if isinstance(error, CredentialRejected):
+        if error.code == WRONG_SECRET_CODE and error.secret_is_guid:
+            return SECRET_ID
         return ENTRA.get(error.code, ENTRA_OTHER)
     if isinstance(error, GraphRefused):
         default = _FORBIDDEN if error.status in (401, 403) else GRAPH_REFUSED
         return GRAPH.get(error.code, default)
+    if isinstance(error, PassesByItself) and error.obstacle is not None:
+        return OBSTACLES[error.obstacle]
     for kind, advice in (
         (IntakeRefused, INTAKE),
         (IntakeUnavailable, INTAKE_DOWN),

@@ -36,6 +36,12 @@ def ends_s(credentials: Iterable[Mapping[str, Any]], hint: str, now_s: float) ->
     return min((end for end in ends if end > now_s), default=None)
 
 
+def until_next_s(end_s: float, now_s: float) -> float:
+    """Seconds until the next warning is due; a day at most, since secrets are replaced."""
+    waits = [end_s - days * DAY_S - now_s for days in WARN_DAYS]
+    return min((wait_s for wait_s in waits if wait_s > 0), default=DAY_S)
+
+
 class Warnings:
     """Says each warning once."""
 

@@ -130,6 +130,8 @@ class Graph:
             except BaseException:
                 await _abandon(ahead)
                 raise
+            # Not kept until the next one is read: 20 MB and more, where records are large.
+            del page
             if broken is not None:
                 raise PagingBroken(broken)
             if link is not None:
@@ -160,7 +162,8 @@ class Graph:
         try:
             async with self._signing_in, asyncio.timeout(LOGIN_TIMEOUT_S):
                 credential = self._credential or self._connect()
-                return (await credential.get_token(self._cloud.scope)).token
+                # With the claims that msgraph-sdk asks for: without them it would fetch a token of its own.
+                return (await credential.get_token(self._cloud.scope, enable_cae=True)).token
         except (AzureError, TimeoutError) as error:
             raise login_fault(error, secret_is_guid=self._secret_is_guid) from None
 

@@ -176,7 +176,7 @@ def _cut(value: Any, room: int) -> Any:
     marker = _marker(text)
     room -= len(marker) + 8
     if isinstance(value, str):
-        kept = value[: max(0, room)]
+        kept = value[: max(0, room - 2)]
         while len(_text(kept)) > max(2, room):
             kept = kept[: len(kept) * 3 // 4]
         return kept + marker

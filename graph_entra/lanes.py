@@ -150,7 +150,11 @@ def resume(state: StreamState, now_s: int, period_s: int) -> Resumed:
     if now_s - state.live_s > period_s + OUTAGE_S:
         # From the youngest settle lane's cursor on, so that the same reading carries that lane over the gap.
         gap = (max(state.origin_s, min(state.live_s - OVERLAP_S, state.settle_s["settle_15m"])), now_s - OVERLAP_S)
-        state = replace(state, live_s=now_s - OVERLAP_S, gaps=(*state.gaps, gap))
+        gaps = (*state.gaps, gap)
+        if state.gaps and state.gaps[-1][1] == state.live_s:
+            # Live has read nothing since the last gap was made: it is the same outage, and one gap.
+            gaps = (*state.gaps[:-1], (state.gaps[-1][0], gap[1]))
+        state = replace(state, live_s=now_s - OVERLAP_S, gaps=gaps)
     state, lost = _clip(state, now_s - RETENTION_S + RETENTION_MARGIN_S)
     return Resumed(state, gap, lost)
 
@@ -222,6 +226,9 @@ def after_page(state: StreamState, window: Window, reached_s: int, asked_s: int)
         return replace(state, live_s=max(state.live_s, reached_s), settle_s=settle)
     if window.lane == BACKLOG and state.gaps:
         (start, end), *later = state.gaps
+        if not window.start_s <= start:
+            # The gaps were replaced while the window was read (the clock was set back): this one was not read.
+            return replace(state, settle_s=settle)
         rest = [(max(start, reached_s), end)] if reached_s < end else []
         return replace(state, gaps=(*rest, *later), settle_s=settle)
     return replace(state, settle_s=settle)

@@ -134,7 +134,8 @@ class Ledger:
         return f"{self._folder}/{_UNDATED if hour is None else ''}{start:%Y%m%dT%H}.bin"
 
     def _undated_names(self) -> list[str]:
-        return [name for name in self._written if f"/{_UNDATED}" in name]
+        # Oldest first: of a record that was delivered in two of these hours, the later digest counts.
+        return sorted(name for name in self._written if f"/{_UNDATED}" in name)
 
     def _load(self, name: str) -> _Entries:
         content = self._files.read(name)

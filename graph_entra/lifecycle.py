@@ -14,6 +14,7 @@ from threading import Event, Lock, RLock, Thread, Timer
 from typing import Any, Final
 
 import requests
+from pydantic import ValidationError
 from sekoia_automation.connector import Connector
 from sekoia_automation.exceptions import ModuleConfigurationError, TriggerConfigurationError
 from sekoia_automation.metrics import PrometheusExporterThread, make_exporter
@@ -36,7 +37,7 @@ HEARTBEAT_EVERY_S: Final = 10.0
 STOP_AFTER_S: Final = 4.0
 RESTART_AFTER_S: Final = 10.0
 # They print whole addresses, skip tokens included.
-_TALKATIVE: Final = ("httpx", "httpcore", "azure", "msal", "urllib3")
+TALKATIVE: Final = ("httpx", "httpcore", "azure", "msal", "urllib3")
 
 
 class Lifecycle(Connector):
@@ -56,7 +57,7 @@ class Lifecycle(Connector):
         self._logs_lock = RLock()
         self._sending_logs = Lock()
         self._logs_wanted = Event()
-        for name in _TALKATIVE:
+        for name in TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
 
     @abstractmethod
@@ -77,7 +78,8 @@ class Lifecycle(Connector):
                 super().execute()
             else:
                 self._rest_in_fault(sentence)
-        except (ModuleConfigurationError, TriggerConfigurationError) as error:
+        except (ModuleConfigurationError, TriggerConfigurationError, ValidationError) as error:
+            # ValidationError: a secret that the platform handed over and that is no text.
             self._rest_in_fault(configuration_sentence(error))
         finally:
             self._flush_logs()
@@ -131,7 +133,8 @@ class Lifecycle(Connector):
     def _configuration_fault(self) -> str | None:
         """The sentence about a configuration that cannot be used; None if it can."""
         try:
-            _ = self.module.configuration, self.configuration
+            if self.module.configuration is None or self.configuration is None:
+                return "The configuration cannot be read: it is not a set of named values."
         except (ModuleConfigurationError, TriggerConfigurationError) as error:
             return configuration_sentence(error)
         except Exception as error:  # noqa: BLE001 - text that is not JSON, a missing file: the SDK's own errors vary

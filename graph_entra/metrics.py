@@ -6,6 +6,7 @@ silently be lost.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import Counter, Gauge
@@ -27,7 +28,44 @@ LANE: Final = Gauge("graph_entra_lane_position_seconds", "A lane's cursor, Unix 
 BACKLOG: Final = Gauge("graph_entra_backlog_seconds", "Stream time that the backlog still has to read", _STREAM)
 LAST_SUCCESS: Final = Gauge("graph_entra_last_success_seconds", "End of the last live pass, Unix time", _STREAM)
 OVERLAP: Final = Gauge("graph_entra_overlap_seconds", "How far a live pass reaches back", _STREAM)
+LAG: Final = Gauge("graph_entra_lag_seconds", "Age of the newest live record when it came; 0 if none comes", _STREAM)
 SPACING: Final = Gauge("graph_entra_request_spacing_seconds", "Least time between two requests to Graph")
+
+
+class Lag:
+    """How old the newest live record is when it is delivered, while records flow: a quiet tenant lags behind nothing.
+
+    Args:
+        flows_s: seconds after which a stream that brought nothing new is quiet.
+        clock: the time, in seconds since 1970.
+    """
+
+    def __init__(self, flows_s: float, clock: Callable[[], float]) -> None:
+        self._flows_s = flows_s
+        self._clock = clock
+        self._came: dict[str, tuple[float, float]] = {}
+
+    def note(self, stream: str, created_s: float) -> None:
+        """A live record was delivered; of those that came together, the newest."""
+        now_s = self._clock()
+        lag_s = max(0.0, now_s - created_s)
+        self._came[stream] = (now_s, lag_s)
+        LAG.labels(stream).set(lag_s)
+
+    def value_s(self) -> float:
+        """The connector's: that of the stream whose newest record is the youngest. 0 if all are quiet."""
+        now_s = self._clock()
+        for stream in [of for of, (came_s, _) in list(self._came.items()) if now_s - came_s > self._flows_s]:
+            del self._came[stream]
+            LAG.labels(stream).set(0.0)
+        return min((lag_s for _, lag_s in list(self._came.values())), default=0.0)
+
+
+def begin(stream: str) -> None:
+    """Show a stream's counters from the start, so that the first record is an increase."""
+    for counter in (DELIVERED, LATE, UPDATED, CUT, REFUSED, THROTTLED):
+        counter.labels(stream)
+    LAG.labels(stream).set(0.0)
 
 
 def count(taken: Taken) -> None:

@@ -62,15 +62,18 @@ class GraphEntraModule(Module):
             client.options["include_local_variables"] = False
 
     def manifest_required_properties(self) -> list[str]:
-        """What must be there at construction: not the secrets, which the platform hands over later."""
-        secrets = self.manifest_secrets()
-        return [name for name in super().manifest_required_properties() if name not in secrets]
+        """None that the SDK should check: the model does, in our words, and secrets come later."""
+        return []
 
     def missing(self) -> str | None:
-        """The sentence about a secret that the platform did not hand over; None if it is there."""
-        if self.configuration.client_secret.get_secret_value():
-            return None
-        return f"client_secret is empty. It must be {ALLOWED['client_secret']}."
+        """The sentence about a secret that is not there; None if it is."""
+        secret = self.configuration.client_secret.get_secret_value()
+        if not secret:
+            return f"client_secret is empty. It must be {ALLOWED['client_secret']}."
+        if not secret.strip("*"):
+            # What the platform writes in a secret's place until it hands the secret over.
+            return "The platform did not hand over client_secret. Enter the secret's Value once more and save."
+        return None
 
 
 def configuration_sentence(error: BaseException) -> str:
@@ -89,7 +92,10 @@ def configuration_sentence(error: BaseException) -> str:
 
 def _sentences(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False, include_input=True):
-        name = str(fault["loc"][0]) if fault["loc"] else "the configuration"
+        if not fault["loc"]:  # its input is the whole configuration, secrets included
+            yield "The configuration cannot be read: it is not a set of named values."
+            continue
+        name = str(fault["loc"][0])
         allowed = ALLOWED.get(name, fault["msg"])
         if fault["type"] == "missing":
             yield f"{name} is missing. It must be {allowed}."

@@ -25,6 +25,9 @@ from graph_entra.streams import Stream
 # orjson reads integers of up to 64 bits and doubles of up to 17 digits exactly; a run of 19 digits may be more.
 _DIGITS: Final = bytes.maketrans(b"0123456789", b"0" * 10)
 _LONG_NUMBER: Final = b"0" * 19
+# What can stand before the digits of a number, or of its fraction. A run behind anything else is part of a text: an
+# id, a token, the hexadecimal skip token of every nextLink.
+_BEFORE_DIGITS: Final = b":[,-. \t\r\n"
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -45,6 +48,10 @@ class Record(NamedTuple):
     digest: int
     created_s: int | None
     id: str | None
+
+    def by_content(self) -> Record:
+        """The same record, known by its content: for one that shares its ``id`` with another."""
+        return self._replace(identity=_hash64(self.text.encode(errors="surrogatepass")))
 
 
 class Page(NamedTuple):
@@ -77,24 +84,19 @@ def read_page(stream: Stream, body: bytes) -> Page:
     """
     if body.startswith(_BOM):
         body = body[len(_BOM) :]
+    # Before the page is parsed: this copies it.
+    verbatim = _has_long_number(body)
     try:
         envelope = orjson.loads(body)
-        verbatim = _LONG_NUMBER in body.translate(_DIGITS)
     except orjson.JSONDecodeError:
         envelope, verbatim = None, True
-    items: Iterable[tuple[Any, str]]
-    if verbatim:
-        envelope, slices = _cut(body)
-        items = [_read_slice(text) for text in slices]
-    elif isinstance(envelope, dict) and isinstance(envelope.get("value"), list):
-        try:
-            items = list(_encode(envelope["value"]))
-        except orjson.JSONEncodeError:
-            envelope, slices = _cut(body)
-            items = [_read_slice(text) for text in slices]
-    else:
-        raise GraphUnavailable("Graph's answer is not a page: it has no list named value")
-    return _page(stream, items, envelope.get("@odata.nextLink"))
+    if not verbatim:
+        if not isinstance(envelope, dict) or not isinstance(envelope.get("value"), list):
+            raise GraphUnavailable("Graph's answer is not a page: it has no list named value")
+        with suppress(orjson.JSONEncodeError):
+            return _page(stream, _encode(envelope["value"]), envelope.get("@odata.nextLink"))
+    envelope, slices = _cut(body)
+    return _page(stream, map(_read_slice, slices), envelope.get("@odata.nextLink"))
 
 
 def _page(stream: Stream, items: Iterable[tuple[Any, str]], next_link: object) -> Page:
@@ -143,7 +145,7 @@ def _encode(values: list[Any]) -> Iterator[tuple[Any, str]]:
 
 def _read_slice(text: bytes) -> tuple[Any, str]:
     """What a verbatim record says, as far as it can be read."""
-    if _LONG_NUMBER not in text.translate(_DIGITS):
+    if not _has_long_number(text):
         with suppress(orjson.JSONDecodeError):
             return orjson.loads(text), text.decode()
     try:
@@ -155,9 +157,20 @@ def _read_slice(text: bytes) -> tuple[Any, str]:
     return value, text.decode(errors="replace")
 
 
-def _whole_number(digits: str) -> int | str:
-    """A number that orjson might round stays its digits: two records must not become one by it."""
-    return int(digits) if len(digits) < len(_LONG_NUMBER) else digits
+def _whole_number(digits: str) -> int | list[str]:
+    """A number that orjson might round is kept as its digits: two records must not become one by it."""
+    return int(digits) if len(digits) < len(_LONG_NUMBER) else [digits]
+
+
+def _has_long_number(body: bytes) -> bool:
+    """Whether there may be a number that orjson rounds; a text that looks like one only costs time."""
+    zeros = body.translate(_DIGITS)
+    run = zeros.find(_LONG_NUMBER)
+    while run >= 0:
+        if run == 0 or zeros[run - 1] in _BEFORE_DIGITS:
+            return True
+        run = zeros.find(_LONG_NUMBER, run + len(_LONG_NUMBER))
+    return False
 
 
 def _cut(body: bytes) -> tuple[dict[str, Any], list[bytes]]:

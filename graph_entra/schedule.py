@@ -86,11 +86,12 @@ class StreamSchedule:
         self._progress_from: int | None = None
         self._backlog_records = 0
         self._live_works = False
+        self._gap: tuple[int, int] | None = None
 
     @property
     def stuck(self) -> bool:
-        """True if the live lane has not moved for :data:`STUCK_S` beyond its own waits."""
-        return time.monotonic() > self._due_s + STUCK_S + self._budget.paused_s
+        """True if the live lane has not moved for :data:`STUCK_S` beyond its own waits and those that Graph asks."""
+        return time.monotonic() > max(self._due_s, self._budget.not_before_s) + STUCK_S
 
     def alive(self) -> None:
         """The lane moves, or waits for something that answers, such as an intake that is down."""
@@ -156,6 +157,7 @@ class StreamSchedule:
         overlap_s = min(self._overlap_s, self._live_span_s // 2)
         window = lanes.live_window(self.collector.state, now_s, overlap_s, self._live_span_s)
         pages = await self.collector.read(window)
+        self._tell_gap()
         self._adapt_overlap(pages)
         self._live_span_s = min(WIDEST_S, self._live_span_s * 2)
         metrics.show(self._key, self.collector.state)
@@ -193,7 +195,7 @@ class StreamSchedule:
             min(window.start_s + _REFUSED_STEP_S, now_s - LEAST_RETENTION_S + lanes.HOUR_S)
         )
         if lost is not None:
-            self._lost(lost)
+            self._problems.lost(self._key, lost)
         return True
 
     def _tell(self, resumed: lanes.Resumed) -> None:
@@ -204,22 +206,20 @@ class StreamSchedule:
                 "error",
             )
         if resumed.gap is not None:
-            start, end = resumed.gap
+            # While an outage lasts, each try finds the gap a little longer.
+            self._gap = (min(resumed.gap[0], self._gap[0] if self._gap else resumed.gap[0]), resumed.gap[1])
+        if resumed.lost is not None:
+            self._problems.lost(self._key, resumed.lost)
+
+    def _tell_gap(self) -> None:
+        if self._gap is not None:
+            start, end = map(graph_time, self._gap)
+            self._gap = None
             self._log(
-                f"{self._key}: nothing was read since {graph_time(start)}. Live records flow again at once; "
-                f"{graph_time(start)} to {graph_time(end)} is read as backlog.",
+                f"{self._key}: nothing was read since {start}. Live records flow again; {start} to {end} is read as "
+                "backlog.",
                 "warning",
             )
-        if resumed.lost is not None:
-            self._lost(resumed.lost)
-
-    def _lost(self, bounds: tuple[int, int]) -> None:
-        self._log(
-            f"{self._key}: records created from {graph_time(bounds[0])} to {graph_time(bounds[1])} were not read in "
-            "time and are lost: Graph no longer keeps them. If they matter, export them from the Entra portal's "
-            "storage or Event Hub, if one was set up.",
-            "error",
-        )
 
     def _trouble(self, lane: str, error: Exception, backoff: Backoff) -> float:
         wait_s = max(backoff.wait_s(error), self._budget.paused_s)

@@ -43,9 +43,15 @@ class Files:
     def read(self, name: str) -> bytes | None:
         """The whole file; None if there is none."""
         with _storage("read", name):
+            path = self.folder / name
             try:
-                return (self.folder / name).read_bytes()
+                return path.read_bytes()
             except FileNotFoundError:
+                return None
+            except OSError:
+                # s3path raises a plain OSError, the same for an absent object as for an S3 that is down.
+                if self._local or path.exists():
+                    raise
                 return None
 
     def replace(self, name: str, content: bytes) -> None:

@@ -3,67 +3,112 @@
 import asyncio
 import base64
 import binascii
-from typing import Any, Final
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
 import orjson
+import requests
 from sekoia_automation.account_validator import AccountValidator
-from sekoia_automation.exceptions import ModuleConfigurationError
+from sekoia_automation.exceptions import ModuleConfigurationError, SendEventError
 
 from graph_entra.budget import Budget
-from graph_entra.clouds import CLOUDS
-from graph_entra.diagnosis import LICENCE_CODE, NO_CONSENT, NO_PERMISSION, Advice, advise
-from graph_entra.errors import GraphEntraError, GraphRefused, PassesByItself
+from graph_entra.clouds import CLOUDS, Cloud
+from graph_entra.diagnosis import (
+    LICENCE_CODE,
+    NO_CONSENT,
+    NO_PERMISSION,
+    NO_TENANT,
+    OTHER_CLOUD,
+    UNKNOWN_TENANT_CODE,
+    Advice,
+    advise,
+)
+from graph_entra.discovery import home_clouds
+from graph_entra.errors import CredentialRejected, GraphEntraError, GraphRefused, PassesByItself
 from graph_entra.graph import Graph
+from graph_entra.lifecycle import TALKATIVE
 from graph_entra.module import GraphEntraModule, configuration_sentence
-from graph_entra.streams import AUDITS, Stream, sign_in_stream
+from graph_entra.streams import AUDITS, sign_in_stream
 
-# The form waits: an answer comes within a minute, whatever hangs.
-WHOLE_TIMEOUT_S: Final = 50.0
+# The form waits: an answer comes within a minute, whatever hangs. The check ends so long after the start, and the
+# platform is told twice, in two tries of so long each.
+CHECK_S: Final = 40.0
+CALLBACK_TIMEOUT_S: Final = 8.0
 GRAPH_TIMEOUT_S: Final = 15.0
-# A fault of the moment is worth another try, if it comes soon.
+# A fault of the moment is worth another try, if both come soon.
 TRIES: Final = 3
+WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 10.0
 PERMISSION: Final = "AuditLog.Read.All"
 
+T = TypeVar("T")
+
 
 class GraphEntraAccountValidator(AccountValidator):
-    """Gets a token, reads its roles, one sign-in and one audit; never raises."""
+    """Gets a token, reads its roles, one audit and one sign-in; never raises."""
 
     module: GraphEntraModule
+    _began_s: float | None = None
 
     def execute(self) -> None:
         """As the SDK does; a configuration that cannot be read is an answer too."""
+        self._began_s = time.monotonic()
+        for name in TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
         try:
             self.set_task_as_running()
             success = self.validate()
         except ModuleConfigurationError as error:
-            self.error(configuration_sentence(error))
-            success = False
+            success = self._invalid(configuration_sentence(error))
+        except (KeyError, AttributeError, TypeError):
+            success = self._invalid("The platform did not hand over the configuration. Save the account once more.")
         except Exception as error:  # noqa: BLE001 - the person at the form gets an answer
-            self.error(f"The platform could not be asked for the configuration: {type(error).__name__}.")
-            success = False
-        self.send_results(success)
+            success = self._invalid(f"The platform could not be asked for the configuration: {_named(error)}.")
+        try:
+            self.send_results(success)
+        except Exception as error:  # noqa: BLE001 - nobody is left to be told
+            self.log(f"The platform could not be told the result: {_named(error)}.", "error")
 
     def validate(self) -> bool:
         """Whether the configuration works; if not, ``error`` has been told one sentence that says what to do."""
         try:
-            sentence = self.module.missing() or asyncio.run(self._check())
+            sentence = self.module.missing() or _run(self._check())
         except ModuleConfigurationError as error:
             sentence = configuration_sentence(error)
         except TimeoutError:
             sentence = (
-                f"Entra and Graph did not answer within {WHOLE_TIMEOUT_S:.0f} s. Check that the platform reaches them, "
+                f"Entra and Graph did not answer within {CHECK_S:.0f} s. Check that both can be reached from here, "
                 "through HTTPS_PROXY if there is one, and try again. The secret is not the reason."
             )
         except GraphEntraError as error:
             sentence = _sentence(advise(error), error)
         except Exception as error:  # noqa: BLE001 - the person at the form gets an answer
-            sentence = f"The configuration could not be checked: {type(error).__name__}: {error}"
-        if sentence is None:
-            return True
+            sentence = f"The configuration could not be checked: {_named(error)}."
+        return sentence is None or self._invalid(sentence)
+
+    def _invalid(self, sentence: str) -> bool:
         self.log(sentence, "error")
         self.error(sentence)
         return False
+
+    def _send_request(self, data: dict[str, Any], verb: str = "POST", attempt: int = 2) -> requests.Response:
+        """As the SDK does, whose own patience is 17 minutes."""
+        try:
+            response = requests.request(
+                verb, self.callback_url, json=data, headers=self._headers, timeout=CALLBACK_TIMEOUT_S
+            )
+            response.raise_for_status()
+        except requests.RequestException as error:
+            status = error.response.status_code if error.response is not None else 0
+            if attempt <= 1 or 400 <= status < 500:
+                # `from None`: the request holds the platform's token.
+                raise SendEventError("The platform does not take the call", status_code=status) from None
+            time.sleep(1)
+            return self._send_request(data, verb, attempt - 1)
+        return response
 
     async def _check(self) -> str | None:
         settings = self.module.configuration
@@ -76,49 +121,89 @@ class GraphEntraAccountValidator(AccountValidator):
             budget=Budget(spacing_s=0.1),
             graph_timeout_s=GRAPH_TIMEOUT_S,
         )
+        passed_s = time.monotonic() - self._began_s if self._began_s is not None else 0.0
         try:
-            async with asyncio.timeout(WHOLE_TIMEOUT_S):
-                roles = _roles(await graph.token())
-                if PERMISSION not in roles:
-                    return _sentence(NO_PERMISSION if roles else NO_CONSENT, None)
-                await _ask(graph, AUDITS)
+            async with asyncio.timeout(max(0.0, CHECK_S - passed_s)):
                 try:
-                    await _ask(graph, sign_in_stream("interactiveUser", beta_only=cloud.beta_only))
-                except GraphRefused as refusal:
-                    if refusal.code != LICENCE_CODE:
+                    return await self._ask(graph, cloud)
+                except CredentialRejected as rejection:
+                    if rejection.code != UNKNOWN_TENANT_CODE:
                         raise
-                    self.log(
-                        "The configuration is valid for directory audits, but sign-ins will not come: "
-                        + _sentence(advise(refusal), refusal),
-                        "warning",
-                    )
+                    return _sentence(await _where_is(settings.tenant_id, cloud, advise(rejection)), rejection)
         finally:
             await graph.close()
+
+    async def _ask(self, graph: Graph, cloud: Cloud) -> str | None:
+        roles = _roles(await _patiently(graph.token))
+        try:
+            await _patiently(lambda: graph.one(AUDITS))
+        except GraphRefused as refusal:
+            # Graph's word counts; the token's only says why.
+            if refusal.status != 403 or roles is None or PERMISSION in roles:
+                raise
+            return _sentence(NO_PERMISSION if roles else NO_CONSENT, refusal)
+        try:
+            await _patiently(lambda: graph.one(sign_in_stream("interactiveUser", beta_only=cloud.beta_only)))
+        except GraphRefused as refusal:
+            if refusal.code != LICENCE_CODE:
+                raise
+            self.log(
+                "The configuration is valid for directory audits, but sign-ins will not come: "
+                + _sentence(advise(refusal), refusal),
+                "warning",
+            )
         return None
 
 
-async def _ask(graph: Graph, stream: Stream) -> None:
-    for left in reversed(range(TRIES)):
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask, and after a fault of the moment ask again, as long as that takes seconds only."""
+    started_s = time.monotonic()
+    left = TRIES
+    while True:
+        left -= 1
         try:
-            return await graph.one(stream)
+            return await ask()
         except PassesByItself as fault:
-            wait_s = 1.0 if fault.retry_after_s is None else fault.retry_after_s
-            if left == 0 or wait_s > LONGEST_WAIT_S:
+            wait_s = WAIT_S if fault.retry_after_s is None else fault.retry_after_s
+            if left == 0 or time.monotonic() - started_s + wait_s > LONGEST_WAIT_S:
                 raise
             await asyncio.sleep(wait_s)
-    return None
 
 
-def _sentence(advice: Advice, error: Exception | None) -> str:
-    details = f" Details: {error}." if error is not None else ""
-    return f"{advice.cause} {advice.remedy}{details}"
+async def _where_is(tenant_id: str, cloud: Cloud, otherwise: Advice) -> Advice:
+    """Whether the tenant's id is wrong or the cloud, which the cloud's own login does not tell apart."""
+    homes = await home_clouds(tenant_id)
+    if homes is None or cloud.name in homes:
+        return otherwise
+    if not homes:
+        return NO_TENANT
+    return replace(OTHER_CLOUD, cause=f"{OTHER_CLOUD.cause[:-1]}: {' or '.join(homes)}, not {cloud.name}.")
 
 
-def _roles(token: str) -> list[str]:
-    """The application permissions in an access token; none if it cannot be read, which Graph would then say."""
+def _run(check: Coroutine[Any, Any, T]) -> T:
+    """As ``asyncio.run``, which waits for threads, and a name that no DNS server answers for holds one for long."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(check)
+    finally:
+        loop.close()
+
+
+def _sentence(advice: Advice, error: Exception) -> str:
+    return f"{advice.cause} {advice.remedy} Details: {str(error).rstrip('.')}."
+
+
+def _named(error: Exception) -> str:
+    if isinstance(error, SendEventError):
+        return f"it answered {error.status_code}" if error.status_code else "it did not answer"
+    return type(error).__name__
+
+
+def _roles(token: str) -> list[str] | None:
+    """The application permissions in an access token; None if it cannot be read."""
     try:
         payload = token.split(".")[1]
         claims: Any = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return [str(role) for role in claims.get("roles", [])]
-    except (IndexError, ValueError, binascii.Error, AttributeError):
-        return [PERMISSION]
+    except (IndexError, ValueError, TypeError, binascii.Error, AttributeError):
+        return None
