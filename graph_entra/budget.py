@@ -86,6 +86,11 @@ class Budget:
             self._space(max(self._least_s, self.spacing_s - _NARROW_S))
 
     @property
+    def streams(self) -> int:
+        """How many streams share it."""
+        return max(1, len(self._served))
+
+    @property
     def not_before_s(self) -> float:
         """When Graph may be asked again, by the clock; in the past if it may be now."""
         return self._not_before

@@ -165,11 +165,12 @@ class StreamSchedule:
         return window.end_s >= now_s
 
     def _adapt_overlap(self, pages: int) -> None:
-        """Re-read less where a live pass would take more than a third of the budget; the settle lanes make up for it.
+        """Re-read less where the streams' live passes would take more than a third of the budget.
 
-        A page of overlap is cheap; at 100 records a second, 5 minutes of it are 30 pages, the whole budget.
+        The settle lanes make up for it. A page of overlap is cheap; at 100 records a second, 5 minutes of it are 30
+        pages, the whole budget.
         """
-        affordable = max(1.0, self._period_s / self._budget.spacing_s / 3)
+        affordable = max(1.0, self._period_s / self._budget.spacing_s / 3 / self._budget.streams)
         if pages > affordable and self._overlap_s > 0:
             if self._overlap_s == lanes.OVERLAP_S:
                 self._log(

@@ -23,6 +23,7 @@ ORDER = (
     "collector",
     "intake",
     "graph",
+    "discovery",
     "expiry",
     "answers",
     "budget",
