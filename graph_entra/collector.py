@@ -112,8 +112,8 @@ class Collector:
             self.state = resumed.state
             return resumed
 
-    async def give_up(self, before_s: int) -> tuple[int, int] | None:
-        """Drop the backlog before ``before_s``, which Graph refuses to read; returns the bounds of what is lost."""
+    async def give_up(self, before_s: int) -> tuple[lanes.Stretch, ...]:
+        """Drop the backlog before ``before_s``, which Graph refuses to read; returns what is lost."""
         async with self._turn:
             self.state, lost = lanes.give_up(self.state, before_s)
             return lost

@@ -35,6 +35,10 @@ LIVE: Final = "live"
 BACKLOG: Final = "backlog"
 
 
+# The bounds of a piece of creation time.
+Stretch = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class SettleLane:
     """Reads everything once more when it is ``age_s`` old, in steps of at least ``step_s`` (a request each)."""
@@ -77,7 +81,7 @@ class StreamState:
 
     origin_s: int
     live_s: int
-    gaps: tuple[tuple[int, int], ...] = ()
+    gaps: tuple[Stretch, ...] = ()
     settle_s: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -114,13 +118,13 @@ class Resumed:
     Attributes:
         state: the state to go on with.
         gap: what will be read as backlog after an outage.
-        lost: what Graph no longer keeps: gone, whatever we do.
+        lost: what Graph no longer keeps, a stretch for each gap: gone, whatever we do.
         clock_stepped: the cursor lay in the future; the last 24 h are read again, after what was still to be read.
     """
 
     state: StreamState
-    gap: tuple[int, int] | None = None
-    lost: tuple[int, int] | None = None
+    gap: Stretch | None = None
+    lost: tuple[Stretch, ...] = ()
     clock_stepped: bool = False
 
 
@@ -159,11 +163,11 @@ def resume(state: StreamState, now_s: int, period_s: int) -> Resumed:
     return Resumed(state, gap, lost)
 
 
-def give_up(state: StreamState, before_s: int) -> tuple[StreamState, tuple[int, int] | None]:
+def give_up(state: StreamState, before_s: int) -> tuple[StreamState, tuple[Stretch, ...]]:
     """Drop the backlog before ``before_s``, which Graph refuses to read.
 
     Returns:
-        The new state, and the bounds of what is lost (None if nothing is).
+        The new state, and the bounds of each stretch that is lost.
     """
     return _clip(state, before_s)
 
@@ -257,16 +261,16 @@ def _set_back(state: StreamState, now_s: int) -> StreamState:
     )
 
 
-def _clip(state: StreamState, oldest_s: int) -> tuple[StreamState, tuple[int, int] | None]:
-    gone = [(start, min(end, oldest_s)) for start, end in state.gaps if start < oldest_s]
+def _clip(state: StreamState, oldest_s: int) -> tuple[StreamState, tuple[Stretch, ...]]:
+    gone = tuple((start, min(end, oldest_s)) for start, end in state.gaps if start < oldest_s)
     if not gone and min(state.settle_s.values()) >= oldest_s:
-        return state, None
+        return state, ()
     clipped = replace(
         state,
         gaps=tuple((max(start, oldest_s), end) for start, end in state.gaps if end > oldest_s),
         settle_s={name: max(cursor, oldest_s) for name, cursor in state.settle_s.items()},
     )
-    return clipped, (gone[0][0], gone[-1][1]) if gone else None
+    return clipped, gone
 
 
 def _second(text: str) -> int:

@@ -195,8 +195,8 @@ class StreamSchedule:
         lost = await self.collector.give_up(
             min(window.start_s + _REFUSED_STEP_S, now_s - LEAST_RETENTION_S + lanes.HOUR_S)
         )
-        if lost is not None:
-            self._problems.lost(self._key, lost)
+        for stretch in lost:
+            self._problems.lost(self._key, stretch)
         return True
 
     def _tell(self, resumed: lanes.Resumed) -> None:
@@ -209,8 +209,8 @@ class StreamSchedule:
         if resumed.gap is not None:
             # While an outage lasts, each try finds the gap a little longer.
             self._gap = (min(resumed.gap[0], self._gap[0] if self._gap else resumed.gap[0]), resumed.gap[1])
-        if resumed.lost is not None:
-            self._problems.lost(self._key, resumed.lost)
+        for stretch in resumed.lost:
+            self._problems.lost(self._key, stretch)
 
     def _tell_gap(self) -> None:
         if self._gap is not None:

@@ -292,10 +292,10 @@ class World:
         while True:
             now_s = int(self.clock.now)
             resumed = await self.collector.resume(self.period_s)
-            if resumed.lost is not None:
-                if resumed.lost[1] > now_s - RETENTION_S + RETENTION_MARGIN_S:
-                    raise Broken("given up", f"{resumed.lost} at {now_s}")
-                self.lost_before_s = max(self.lost_before_s, resumed.lost[1])
+            for lost in resumed.lost:
+                if lost[1] > now_s - RETENTION_S + RETENTION_MARGIN_S:
+                    raise Broken("given up", f"{lost} at {now_s}")
+                self.lost_before_s = max(self.lost_before_s, lost[1])
             window = lanes.live_window(self.collector.state, now_s, span_s=WIDEST_S)
             await self.collector.read(window)
             if window.end_s >= now_s:

@@ -1,6 +1,6 @@
 """Which stretch of time is read next, and what reading it settles. Tables show the arithmetic; properties check it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -227,7 +227,7 @@ def test_an_outage_becomes_backlog(live: int, settle_15m: int, now: int, gap: tu
     resumed = lanes.resume(before, T + now, PERIOD_S)
     bounds = (T + gap[0], T + gap[1])
     assert resumed.gap == bounds
-    assert resumed.lost is None
+    assert resumed.lost == ()
     assert resumed.state == StreamState(before.origin_s, T + now - 300, (*before.gaps, bounds), before.settle_s)
 
 
@@ -259,37 +259,48 @@ def test_retention_clips_to_the_second() -> None:
     edge = now - RETENTION_S + RETENTION_MARGIN_S
     assert edge == 10 * DAY_S + 600
     assert resumed.gap == (T - 900, T + now - 300)
-    assert resumed.lost == (T - 900, T + edge)
+    assert resumed.lost == ((T - 900, T + edge),)
     assert resumed.state.gaps == ((T + edge, T + now - 300),)
     assert set(resumed.state.settle_s.values()) == {T + edge}
+
+
+def merged(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same seconds in as few stretches as possible, in order."""
+    few: list[tuple[int, int]] = []
+    for start, end in sorted(stretches):
+        if few and start <= few[-1][1]:
+            few[-1] = (few[-1][0], max(end, few[-1][1]))
+        else:
+            few.append((start, end))
+    return few
 
 
 @pytest.mark.parametrize(
     ("gaps", "before", "left", "lost"),
     [
-        ([(-100, -50)], -100, [(-100, -50)], None),
-        ([(-100, -50)], -99, [(-99, -50)], (-100, -99)),
-        ([(-100, -50)], -50, [], (-100, -50)),
-        ([(-100, -50)], 0, [], (-100, -50)),
-        ([(-100, -50), (-40, -10)], -30, [(-30, -10)], (-100, -30)),
-        ([(-100, -50), (-40, -10)], -45, [(-40, -10)], (-100, -50)),
-        ([], 0, [], None),
+        ([(-100, -50)], -100, [(-100, -50)], []),
+        ([(-100, -50)], -99, [(-99, -50)], [(-100, -99)]),
+        ([(-100, -50)], -50, [], [(-100, -50)]),
+        ([(-100, -50)], 0, [], [(-100, -50)]),
+        ([(-100, -50), (-40, -10)], -30, [(-30, -10)], [(-100, -50), (-40, -30)]),
+        ([(-100, -50), (-40, -10)], -45, [(-40, -10)], [(-100, -50)]),
+        ([], 0, [], []),
     ],
 )
 def test_give_up(
-    gaps: list[tuple[int, int]], before: int, left: list[tuple[int, int]], lost: tuple[int, int] | None
+    gaps: list[tuple[int, int]], before: int, left: list[tuple[int, int]], lost: list[tuple[int, int]]
 ) -> None:
     """What Graph refuses is dropped to the second, and named to the second."""
     after, bounds = lanes.give_up(state(gaps=gaps, settle=(0, 0, 0)), T + before)
     assert after == state(gaps=left, settle=(0, 0, 0))
-    assert bounds == (None if lost is None else (T + lost[0], T + lost[1]))
+    assert bounds == tuple((T + start, T + end) for start, end in lost)
 
 
 def test_settle_lanes_do_not_ask_for_what_is_gone() -> None:
     """A window that begins before the retention is refused for ever: the cursors leave it."""
     after, lost = lanes.give_up(state(settle=(-100, -200, -300)), T - 150)
     assert after == state(settle=(-100, -150, -150))
-    assert lost is None
+    assert lost == ()
 
 
 def test_a_clock_set_back_a_little_is_waited_for() -> None:
@@ -442,7 +453,7 @@ class Model:
         edge = self.now_s - RETENTION_S + RETENTION_MARGIN_S
         gaps = [*before.gaps, *([resumed.gap] if resumed.gap else [])]
         gone = [(start, min(end, edge)) for start, end in gaps if start < edge]
-        assert resumed.lost == ((gone[0][0], gone[-1][1]) if gone else None)
+        assert merged(resumed.lost) == merged(gone)
         self.lost += gone
         self.exempt_s = max(self.exempt_s, edge)
         self.take(resumed.state)
