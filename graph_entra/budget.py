@@ -25,8 +25,10 @@ _AGAIN_WITHIN_S: Final = 60.0
 _WIDEN: Final = 1.5
 _NARROW_S: Final = 0.04
 _PAUSE_WITHOUT_ANSWER_S: Final = 10.0
-# Live goes first, but however short its period is, every third turn is somebody else's.
-_URGENT_IN_A_ROW: Final = 2
+# Live goes first, but however short its period is, every third turn is the backlog's, which are new records too; with
+# no backlog, every ninth is a settle lane's, which mostly reads what is known.
+_URGENT_BEFORE_BACKLOG: Final = 2
+_URGENT_BEFORE_SETTLE: Final = 8
 
 
 @dataclass(order=True, slots=True)
@@ -63,7 +65,7 @@ class Budget:
         """Wait for a turn.
 
         Args:
-            rank: the lane's, 0 is the most urgent.
+            rank: the lane's: 0 for live, 1 for backlog, more for settle lanes.
             stream: whose turn it is.
         """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -125,10 +127,12 @@ class Budget:
                 chosen.turn.set_result(None)
 
     def _choose(self) -> _Waiting:
-        patient = [waiting for waiting in self._waiting if waiting.rank > 0]
-        if patient and self._urgent_in_a_row >= _URGENT_IN_A_ROW:
-            self._urgent_in_a_row = 0
-            return min(patient)
+        patient = min((waiting for waiting in self._waiting if waiting.rank > 0), default=None)
+        if patient is not None:
+            most = _URGENT_BEFORE_BACKLOG if patient.rank == 1 else _URGENT_BEFORE_SETTLE
+            if self._urgent_in_a_row >= most:
+                self._urgent_in_a_row = 0
+                return patient
         chosen = min(self._waiting)
         self._urgent_in_a_row = self._urgent_in_a_row + 1 if chosen.rank == 0 else 0
         return chosen

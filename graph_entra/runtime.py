@@ -80,7 +80,7 @@ class EntraConnector(Lifecycle):
         Raises:
             StorageFailed: the data path does not answer.
         """
-        # What the imports made stays for good. Frozen, it is not walked through for every few pages: a fifth of the CPU.
+        # What the imports made stays for good. Frozen, it is not walked through every few pages: a fifth of the CPU.
         gc.collect()
         gc.freeze()
         settings, application = self.configuration, self.module.configuration
