@@ -157,7 +157,8 @@ GRAPH_REFUSED: Final = Advice(
 
 INTAKE: Final = Advice(
     "The Sekoia intake refuses the records.",
-    "Check intake_key: it must be the key of an existing intake. Records are kept waiting, none is dropped.",
+    "Check intake_key: it must be the key of an existing intake; and intake_server, if it is filled in. Records are "
+    "kept waiting, none is dropped.",
 )
 INTAKE_DOWN: Final = Advice(
     "The Sekoia intake does not acknowledge the records.",

@@ -123,10 +123,10 @@ def _record(stream: Stream, value: Any, text: str, time: datetime | None) -> Rec
     record_id = value.get("id") if isinstance(value, dict) else None
     if isinstance(record_id, str) and record_id:
         try:
-            material = orjson.dumps([_member(value, path) for path in _paths(stream.material)])
+            digest = _material_hash64(orjson.dumps(_material(value, stream.material)))
         except orjson.JSONEncodeError:
-            material = text.encode()
-        return Record(text, _hash64(record_id.encode(errors="surrogatepass")), _hash64(material), created_s, record_id)
+            digest = _hash64(text.encode())
+        return Record(text, _hash64(record_id.encode(errors="surrogatepass")), digest, created_s, record_id)
     try:
         content = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
@@ -210,15 +210,20 @@ def _cut(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
 
 
 @lru_cache
-def _paths(dotted: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(path.split(".")) for path in dotted)
+def _paths(dotted: tuple[str, ...]) -> tuple[tuple[str, list[str]], ...]:
+    return tuple((first, rest) for first, *rest in (path.split(".") for path in dotted))
 
 
-def _member(value: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    # The order in which Graph lists, say, risk event types says nothing.
-    return sorted(map(str, value)) if isinstance(value, list) else value
+def _material(value: dict[str, Any], dotted: tuple[str, ...]) -> list[Any]:
+    """The members at these paths."""
+    found: list[Any] = []
+    for first, rest in _paths(dotted):
+        member = value.get(first)
+        for name in rest:
+            member = member.get(name) if isinstance(member, dict) else None
+        # The order in which Graph lists, say, risk event types says nothing.
+        found.append(sorted(map(str, member)) if isinstance(member, list) else member)
+    return found
 
 
 def _time(text: object) -> datetime | None:
@@ -234,3 +239,7 @@ def _time(text: object) -> datetime | None:
 
 def _hash64(content: bytes) -> int:
     return int.from_bytes(blake2b(content, digest_size=8).digest())
+
+
+# A tenant's records have few combinations of material members: the same int object for each spares the ledger memory.
+_material_hash64: Final = lru_cache(maxsize=1024)(_hash64)
