@@ -25,10 +25,11 @@ _AGAIN_WITHIN_S: Final = 60.0
 _WIDEN: Final = 1.5
 _NARROW_S: Final = 0.04
 _PAUSE_WITHOUT_ANSWER_S: Final = 10.0
-# Live goes first, but however short its period is, every third turn is the backlog's, which are new records too; with
-# no backlog, every ninth is a settle lane's, which mostly reads what is known.
-_URGENT_BEFORE_BACKLOG: Final = 2
-_URGENT_BEFORE_SETTLE: Final = 8
+# Live goes first, but however short its period is, after so many live polls a turn is the backlog's, which are new
+# records too, or with no backlog a settle lane's, which mostly reads what is known. Only first pages count: where live
+# has so many records that its windows have further pages, these go before everything.
+_POLLS_BEFORE_BACKLOG: Final = 2
+_POLLS_BEFORE_SETTLE: Final = 8
 
 
 @dataclass(order=True, slots=True)
@@ -37,6 +38,7 @@ class _Waiting:
     served_s: float
     order: int
     stream: str = field(compare=False)
+    goes_on: bool = field(compare=False)
     turn: asyncio.Future[None] = field(compare=False)
 
 
@@ -54,22 +56,23 @@ class Budget:
         self._waiting: list[_Waiting] = []
         self._order = count()
         self._served: dict[str, float] = {}
-        self._urgent_in_a_row = 0
+        self._polls_in_a_row = 0
         self._not_before = clock()
         self._throttled_s = float("-inf")
         self._limiter = AsyncLimiter(1, spacing_s)
         self._dispatcher: asyncio.Task[None] | None = None
         self.spacing_s = spacing_s
 
-    async def turn(self, rank: int, stream: str) -> None:
+    async def turn(self, rank: int, stream: str, *, goes_on: bool = False) -> None:
         """Wait for a turn.
 
         Args:
             rank: the lane's: 0 for live, 1 for backlog, more for settle lanes.
             stream: whose turn it is.
+            goes_on: it is for a further page of a window.
         """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(rank, self._served.get(stream, 0.0), next(self._order), stream, turn))
+        self._waiting.append(_Waiting(rank, self._served.get(stream, 0.0), next(self._order), stream, goes_on, turn))
         if self._dispatcher is None or self._dispatcher.done():
             self._dispatcher = asyncio.create_task(self._dispatch())
         await turn
@@ -127,12 +130,15 @@ class Budget:
                 chosen.turn.set_result(None)
 
     def _choose(self) -> _Waiting:
-        patient = min((waiting for waiting in self._waiting if waiting.rank > 0), default=None)
-        if patient is not None:
-            most = _URGENT_BEFORE_BACKLOG if patient.rank == 1 else _URGENT_BEFORE_SETTLE
-            if self._urgent_in_a_row >= most:
-                self._urgent_in_a_row = 0
-                return patient
         chosen = min(self._waiting)
-        self._urgent_in_a_row = self._urgent_in_a_row + 1 if chosen.rank == 0 else 0
+        if chosen.rank == 0 and not chosen.goes_on:
+            patient = min((waiting for waiting in self._waiting if waiting.rank > 0), default=None)
+            if patient is not None:
+                most = _POLLS_BEFORE_BACKLOG if patient.rank == 1 else _POLLS_BEFORE_SETTLE
+                if self._polls_in_a_row >= most:
+                    chosen = patient
+        if chosen.rank > 0:
+            self._polls_in_a_row = 0
+        elif not chosen.goes_on:
+            self._polls_in_a_row += 1
         return chosen

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,16 +19,8 @@ import orjson
 from azure.core.exceptions import AzureError
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.identity.aio import ClientSecretCredential
-from kiota_abstractions.base_request_configuration import RequestConfiguration
-from kiota_abstractions.headers_collection import HeadersCollection
-from kiota_abstractions.native_response_handler import NativeResponseHandler
 from kiota_authentication_azure.azure_identity_authentication_provider import AzureIdentityAuthenticationProvider
-from kiota_http.middleware.options import RedirectHandlerOption, ResponseHandlerOption, RetryHandlerOption
-from msgraph.generated.applications_with_app_id.applications_with_app_id_request_builder import (
-    ApplicationsWithAppIdRequestBuilder,
-)
-from msgraph.generated.audit_logs.directory_audits.directory_audits_request_builder import DirectoryAuditsRequestBuilder
-from msgraph.generated.audit_logs.sign_ins.sign_ins_request_builder import SignInsRequestBuilder
+from kiota_http.middleware.options import RedirectHandlerOption, RetryHandlerOption
 from msgraph.graph_request_adapter import GraphRequestAdapter
 from msgraph.graph_service_client import GraphServiceClient
 from msgraph_core import GraphClientFactory
@@ -39,13 +31,10 @@ from graph_entra.budget import Budget
 from graph_entra.clouds import Cloud
 from graph_entra.errors import GraphEntraError, GraphRefused, PagingBroken, Throttled
 from graph_entra.lanes import RANK, Window
+from graph_entra.questions import Question, credentials_of, first_page, next_page, one_record
 from graph_entra.records import Page, read_page
 from graph_entra.streams import ApiVersion, Stream
 
-_ApplicationParameters: Final = (
-    ApplicationsWithAppIdRequestBuilder.ApplicationsWithAppIdRequestBuilderGetQueryParameters
-)
-PAGE_RECORDS: Final = 1000
 LOGIN_TIMEOUT_S: Final = 30.0
 GRAPH_TIMEOUT_S: Final = 60.0
 # A body that trickles in, a byte a minute, would never meet the time-out between two reads.
@@ -113,8 +102,7 @@ class Graph:
         Raises:
             GraphEntraError: what went wrong, after every page before it was yielded.
         """
-        config = _first_page(stream, window)
-        body: bytes | None = await self._get(stream, window, lambda client: _collection(stream, client).get(config))
+        body: bytes | None = await self._get(stream, window, first_page(stream, window))
         seen: set[str] = set()
         while body is not None:
             ahead_allowed = len(body) <= _AHEAD_MAX_BYTES
@@ -148,8 +136,7 @@ class Graph:
         Raises:
             GraphEntraError: why it cannot.
         """
-        config = _configuration(_parameters(stream)(top=1))
-        body = await self._get(stream, None, lambda client: _collection(stream, client).get(config))
+        body = await self._get(stream, None, one_record(stream))
         read_page(stream, body)
 
     async def token(self) -> str:
@@ -171,9 +158,8 @@ class Graph:
         """What Graph tells of the application's own secrets; nothing without Directory.Read.All, and never an error."""
         with suppress(GraphEntraError, AzureError, httpx.HTTPError, TimeoutError, ValueError, AttributeError):
             await self.token()
-            application: Any = self._clients["v1.0"].applications_with_app_id(self._client_id)
             async with asyncio.timeout(WHOLE_ANSWER_TIMEOUT_S):
-                response = await application.get(_configuration(_ApplicationParameters(select=["passwordCredentials"])))
+                response = await credentials_of(self._client_id)(self._clients["v1.0"])
             if response.status_code == 200:
                 credentials = orjson.loads(response.content).get("passwordCredentials")
                 return credentials if isinstance(credentials, list) else []
@@ -187,9 +173,7 @@ class Graph:
 
     async def _next(self, stream: Stream, window: Window, link: str) -> bytes:
         try:
-            return await self._get(
-                stream, window, lambda client: _collection(stream, client).with_url(link).get(_configuration(None))
-            )
+            return await self._get(stream, window, next_page(stream, link), goes_on=True)
         except GraphRefused as refusal:
             if refusal.status in (400, 404, 410):
                 raise PagingBroken("Graph no longer knows the page that it announced", retry_after_s=0) from refusal
@@ -199,12 +183,14 @@ class Graph:
         self,
         stream: Stream,
         window: Window | None,
-        ask: Callable[[GraphServiceClient], Awaitable[httpx.Response]],
+        ask: Question,
+        *,
+        goes_on: bool = False,
     ) -> bytes:
         if self._credential is None:
             # Before the turn: a request that waits for its token would arrive too close to the next.
             await self.token()
-        await self._budget.turn(RANK[window.lane] if window else 0, stream.key)
+        await self._budget.turn(RANK[window.lane] if window else 0, stream.key, goes_on=goes_on)
         credential = self._credential or self._connect()
         status = 0
         try:
@@ -269,36 +255,6 @@ class Graph:
         if link in seen:
             return "Graph announced the same next page twice"
         return None
-
-
-def _first_page(stream: Stream, window: Window) -> RequestConfiguration[Any]:
-    return _configuration(
-        _parameters(stream)(
-            filter=stream.filter(window.start_s, window.end_s), orderby=[stream.orderby], top=PAGE_RECORDS
-        )
-    )
-
-
-def _parameters(stream: Stream) -> Callable[..., Any]:
-    if stream.collection == "signIns":
-        return SignInsRequestBuilder.SignInsRequestBuilderGetQueryParameters
-    return DirectoryAuditsRequestBuilder.DirectoryAuditsRequestBuilderGetQueryParameters
-
-
-def _configuration(parameters: Any) -> RequestConfiguration[Any]:
-    headers = HeadersCollection()
-    # Not carried by a nextLink: sent with every page
-    # (https://learn.microsoft.com/graph/best-practices-concept#handling-future-members-in-evolvable-enumerations).
-    headers.add("Prefer", "include-unknown-enum-members")
-    return RequestConfiguration(
-        headers=headers,
-        options=[ResponseHandlerOption(NativeResponseHandler())],
-        query_parameters=parameters,
-    )
-
-
-def _collection(stream: Stream, client: GraphServiceClient) -> Any:
-    return client.audit_logs.sign_ins if stream.collection == "signIns" else client.audit_logs.directory_audits
 
 
 async def _abandon(task: asyncio.Task[bytes] | None) -> None:

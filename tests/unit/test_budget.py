@@ -28,9 +28,9 @@ class Clocked:
         """Seconds since the beginning."""
         return self.loop.time() - self.begun_s
 
-    async def turn(self, rank: int, stream: str) -> None:
+    async def turn(self, rank: int, stream: str, *, goes_on: bool = False) -> None:
         """Wait for a turn and note it."""
-        await self.budget.turn(rank, stream)
+        await self.budget.turn(rank, stream, goes_on=goes_on)
         self.served.append((self.now(), stream))
 
     def times(self) -> list[float]:
@@ -140,6 +140,17 @@ def test_every_third_turn_is_somebody_elses() -> None:
         await asyncio.gather(*others, *live)
 
     assert clocked(play).streams() == ["live", "live", "other"] * 3 + ["live", "live"]
+
+
+def test_further_pages_of_live_go_before_everything() -> None:
+    """Where live has so many records that one page does not hold them, backlog waits."""
+
+    async def play(clock: Clocked) -> None:
+        other = asyncio.create_task(clock.turn(BACKLOG, "other"))
+        live = [asyncio.create_task(clock.turn(LIVE, "live", goes_on=page > 0)) for page in range(6)]
+        await asyncio.gather(other, *live)
+
+    assert clocked(play).streams() == ["live"] * 6 + ["other"]
 
 
 def test_equals_take_turns() -> None:

@@ -24,6 +24,7 @@ ORDER = (
     "intake",
     "graph",
     "discovery",
+    "questions",
     "expiry",
     "answers",
     "budget",
