@@ -207,6 +207,22 @@ def test_healthy_while_graph_asks_to_wait(live: Live, retry_after_s: float) -> N
     live(scenario)
 
 
+@pytest.mark.parametrize("retry_after_s", [3600.0, 4 * 3600.0])
+def test_healthy_while_graph_asked_another_stream_to_wait(live: Live, retry_after_s: float) -> None:
+    """The pause is everybody's: a live lane that waits for its turn meanwhile is not stuck."""
+
+    async def scenario(world: World) -> None:
+        await world.health(600)
+        world.budget.throttled(retry_after_s)
+        asked = world.asked
+        assert await world.health(retry_after_s - 120) == {200}
+        assert world.asked <= asked + 1
+        assert await world.health(3600) == {200}
+        assert world.asked > asked + 30
+
+    live(scenario)
+
+
 def test_healthy_while_the_intake_is_down(live: Live) -> None:
     """A push that is tried for six hours holds the live lane, which tells at every try that it is waiting."""
 
