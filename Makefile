@@ -22,7 +22,7 @@ run: $(INSTALLED) ## the main job on the embedded emulator, about two minutes; F
 	@exec $(VENV)/bin/python -m tests.emulator.run
 
 test: $(INSTALLED) ## the whole suite, under five minutes
-	$(VENV)/bin/python -m pytest -n 4
+	$(VENV)/bin/python -m pytest -n 6 --dist worksteal
 
 check: $(INSTALLED) ## lint, format, types, direction of imports, the catalogue's rules, pins
 	$(VENV)/bin/ruff check .

@@ -244,6 +244,11 @@ def floor_s(state: StreamState) -> int:
     return min(state.live_s - OVERLAP_S, *state.settle_s.values(), *starts)
 
 
+def late_s(state: StreamState, now_s: int) -> tuple[int, str]:
+    """By how much the settle lane that is furthest behind is late, and its name."""
+    return max((now_s - lane.age_s - lane.step_s - state.settle_s[lane.name], lane.name) for lane in SETTLE_LANES)
+
+
 def backlog_s(state: StreamState) -> int:
     """Seconds of stream time that the backlog still has to read."""
     return sum(end - start for start, end in state.gaps)

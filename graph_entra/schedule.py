@@ -17,6 +17,7 @@ from graph_entra.collector import Collector, Taken
 from graph_entra.errors import GraphRefused, PassesByItself, PersonMustAct, WindowTooWide
 from graph_entra.lanes import Window
 from graph_entra.problems import STORAGE, Log, Problems
+from graph_entra.progress import BacklogProgress
 from graph_entra.streams import graph_time
 
 # The longest window to ask for, and how far a slow answer shrinks it.
@@ -29,7 +30,7 @@ STUCK_S: Final = 900.0
 LEAST_RETENTION_S: Final = 7 * lanes.DAY_S
 _REFUSED_STEP_S: Final = 6 * lanes.HOUR_S
 _IDLE_S: Final = 15.0
-_PROGRESS_EVERY_S: Final = 300.0
+_LATE_EVERY_S: Final = 3600.0
 _BAD_REQUEST: Final = 400
 
 
@@ -82,9 +83,8 @@ class StreamSchedule:
         self._live_span_s = WIDEST_S
         self._span_s = FIRST_SPAN_S
         self._due_s = time.monotonic()
-        self._progress_s = time.monotonic()
-        self._progress_from: int | None = None
-        self._backlog_records = 0
+        self._progress = BacklogProgress()
+        self._late_told_s = float("-inf")
         self._live_works = False
         self._gap: tuple[int, int] | None = None
 
@@ -102,7 +102,9 @@ class StreamSchedule:
         if taken.lane == lanes.LIVE:
             self.alive()
         elif taken.lane == lanes.BACKLOG:
-            self._backlog_progress(taken)
+            line = self._progress.page(taken.read, lanes.backlog_s(self.collector.state))
+            if line is not None:
+                self._log(f"{self._key}: {line}", "info")
 
     async def live(self) -> None:
         """Read what is new, every period, for ever."""
@@ -160,6 +162,7 @@ class StreamSchedule:
         self._tell_gap()
         self._adapt_overlap(pages)
         self._live_span_s = min(WIDEST_S, self._live_span_s * 2)
+        self._tell_late(now_s)
         metrics.show(self._key, self.collector.state)
         metrics.LAST_SUCCESS.labels(self._key).set(self._clock())
         return window.end_s >= now_s
@@ -222,28 +225,24 @@ class StreamSchedule:
                 "warning",
             )
 
+    def _tell_late(self, now_s: int) -> None:
+        late_s, lane = lanes.late_s(self.collector.state, now_s)
+        if late_s < lanes.HOUR_S or time.monotonic() - self._late_told_s < _LATE_EVERY_S:
+            return
+        self._late_told_s = time.monotonic()
+        why = "backlog is read first" if self.collector.state.gaps else "the request budget does not suffice"
+        self._log(
+            f"{self._key}: {lane} is {late_s / lanes.HOUR_S:.1f} h late, because {why}: what Graph shows late or "
+            "changes arrives so much later. Live records are not affected.",
+            "info",
+        )
+
     def _trouble(self, lane: str, error: Exception, backoff: Backoff) -> float:
         wait_s = max(backoff.wait_s(error), self._budget.paused_s)
         self._problems.report(f"{self._key} ({lane})", error, wait_s)
         return wait_s
 
-    def _backlog_progress(self, taken: Taken) -> None:
-        self._backlog_records += taken.read
-        now_s = time.monotonic()
-        left_s = lanes.backlog_s(self.collector.state)
-        if self._progress_from is None:
-            self._progress_s, self._progress_from = now_s, left_s
-        elif now_s - self._progress_s >= _PROGRESS_EVERY_S:
-            eta_s = left_s * (now_s - self._progress_s) / max(1, self._progress_from - left_s)
-            self._log(
-                f"{self._key}: backlog: {self._backlog_records} records read, {left_s / lanes.HOUR_S:.1f} h of history "
-                f"left, about {eta_s / 60:.0f} min.",
-                "info",
-            )
-            self._progress_s, self._progress_from = now_s, left_s
-
     def _after_rest(self, window: Window) -> None:
         metrics.show(self._key, self.collector.state)
         if window.lane == lanes.BACKLOG and not self.collector.state.gaps:
-            self._log(f"{self._key}: the backlog is read, {self._backlog_records} records.", "info")
-            self._progress_from, self._backlog_records = None, 0
+            self._log(f"{self._key}: {self._progress.done()}", "info")

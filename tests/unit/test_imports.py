@@ -18,6 +18,7 @@ ORDER = (
     "schedule",
     "metrics",
     "problems",
+    "progress",
     "diagnosis",
     "module",
     "collector",

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
@@ -368,6 +369,25 @@ def test_settle_lanes_read_when_they_are_due(live_for: Live) -> None:
 
 
 # Retention
+
+
+@pytest.mark.parametrize(
+    ("gaps", "why"), [((), "budget does not suffice"), (((T - DAY_S, T),), "backlog is read first")]
+)
+def test_settle_lanes_that_fall_behind_are_told_hourly(live_for: Live, gaps: tuple, why: str) -> None:
+    """Never silent: which lane, by how much, and why; once an hour, and not while everything is on time."""
+
+    async def meanwhile(world: World) -> None:
+        behind = {**world.state.settle_s, "settle_2h": T - 5 * HOUR_S}
+        world.answer = lambda window: 1 if window.lane == lanes.LIVE else GraphUnavailable("x")
+        world.state = replace(world.state, gaps=gaps, settle_s=behind)
+
+    world = live_for(HOUR_S + 600, meanwhile=meanwhile)
+    told = world.said("late, because")
+    assert len(told) == 2
+    assert "settle_2h is 2.5 h late" in told[0]
+    assert why in told[0]
+    assert not live_for(HOUR_S).said("late, because")
 
 
 def keeps_seven_days(world_now: Callable[[], float]) -> Answer:
