@@ -146,3 +146,19 @@ def test_a_wrong_intake_key_is_said_at_once_and_drops_nothing(
     assert connector.stop() == 0
     assert Counter(forms(emulator.intake.texts())) == Counter(forms(tenant.all_texts("interactiveUser")))
     assert b"a-key-made-a-moment-ago" not in connector.output.read_bytes()
+
+
+def test_the_push_goes_through_the_proxy_too(tenant: Tenant, now: datetime, tmp_path: Path) -> None:
+    """An intake outside, such as Sekoia.io's own, is reached through HTTPS_PROXY and with the proxy's authority."""
+    fill(tenant, "interactiveUser", 3, now - timedelta(hours=2), now, seed=7)
+    with Emulator(tenant, extra_hosts=["intake.example.test"]) as emulator:
+        arguments = {"intake_server": "https://intake.example.test", "sign_in_types": ["interactiveUser"]}
+        environment = emulator.environment(data_path=tmp_path, connector=arguments)
+        connector = Connector("graph_entra_signins", environment, tmp_path / "output")
+        try:
+            until(lambda: any(request.path == "/batch" for request in emulator.extra_requests))
+        finally:
+            connector.stop()
+        # Nobody answers there: nothing counts as delivered.
+        assert emulator.intake.count == 0
+        assert not (tmp_path / "ledger").exists()
