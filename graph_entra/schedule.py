@@ -86,7 +86,7 @@ class StreamSchedule:
         self._progress = BacklogProgress()
         self._late_told_s = float("-inf")
         self._live_works = False
-        self._gap: tuple[int, int] | None = None
+        self._gap: lanes.Stretch | None = None
 
     @property
     def stuck(self) -> bool:

@@ -84,7 +84,7 @@ class Model:
             self.state = resumed.state
             return resumed
 
-    async def give_up(self, before_s: int) -> tuple[int, int] | None:
+    async def give_up(self, before_s: int) -> tuple[lanes.Stretch, ...]:
         self.state, lost = lanes.give_up(self.state, before_s)
         return lost
 
