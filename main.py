@@ -3,9 +3,9 @@
 The catalogue's checker reads this file's syntax tree, so the variable is called ``module`` and each call is literal.
 """
 
-from graph_entra.connectors import EntraAuditsConnector, EntraSignInsConnector
-from graph_entra.module import GraphEntraModule
-from graph_entra.validation import GraphEntraAccountValidator
+from graph_entra.sekoia.account_check import GraphEntraAccountValidator
+from graph_entra.sekoia.connectors import EntraAuditsConnector, EntraSignInsConnector
+from graph_entra.sekoia.module import GraphEntraModule
 
 if __name__ == "__main__":
     module = GraphEntraModule()

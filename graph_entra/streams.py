@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+HOUR_S: Final = 3600
+DAY_S: Final = 24 * HOUR_S
+
+# The bounds of a piece of creation time.
+Stretch = tuple[int, int]
+
 SignInType = Literal["interactiveUser", "nonInteractiveUser", "servicePrincipal", "managedIdentity"]
 ApiVersion = Literal["v1.0", "beta"]
 
@@ -67,6 +73,15 @@ class Stream:
     def orderby(self) -> str:
         """Oldest first, so that the cursor can follow the pages."""
         return f"{self.time_member} asc"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of creation time that one lane reads, both ends included."""
+
+    lane: str
+    start_s: int
+    end_s: int
 
 
 AUDITS: Final = Stream("directoryAudits", "directoryAudits", "v1.0", "activityDateTime", AUDIT_MATERIAL)

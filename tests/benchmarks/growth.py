@@ -2,7 +2,7 @@
 
 import statistics
 
-from graph_entra import lanes
+from graph_entra.streams import DAY_S, HOUR_S
 from tests.benchmarks.lane_requests import WARM_S
 from tests.benchmarks.report import Figure, Report, table
 from tests.benchmarks.simulation import SHARES, simulate
@@ -17,18 +17,18 @@ _HELD_H = 25.5
 _LOADED_H = 4
 _LOADED_ENTRY_BYTES = 94
 # Enough for the speed to show, and clear of the retention's edge: what that cuts off is not read.
-_HISTORY_S = 20 * lanes.DAY_S
-_KEEPS_S = 30 * lanes.DAY_S
+_HISTORY_S = 20 * DAY_S
+_KEEPS_S = 30 * DAY_S
 
 
 def run(*, quick: bool = False) -> Report:
     """Simulates each rate twice: settled, and with a backlog."""
-    counted_s = (1 if quick else 6) * lanes.HOUR_S
+    counted_s = (1 if quick else 6) * HOUR_S
     rows = []
     for per_s in RATES[::4] if quick else RATES:
         rates = {kind: per_s * share for kind, share in SHARES.items()}
         settled = simulate(rates, warm_s=WARM_S, counted_s=counted_s)
-        backlog = simulate(rates, history_s=_HISTORY_S, warm_s=lanes.HOUR_S, counted_s=counted_s)
+        backlog = simulate(rates, history_s=_HISTORY_S, warm_s=HOUR_S, counted_s=counted_s)
         speed = backlog.backlog_read_s / counted_s
         rows.append(
             (
@@ -38,8 +38,8 @@ def run(*, quick: bool = False) -> Report:
                 _delay(settled.delays_s),
                 _late(settled.settle_lag_s),
                 *(_finish(days, speed) for days in DAYS),
-                f"{min(per_s, 495) * lanes.HOUR_S * _HELD_H * _ENTRY_BYTES / 1e6:,.0f}",
-                f"{min(per_s, 495) * lanes.HOUR_S * _LOADED_H * _LOADED_ENTRY_BYTES / 1e6:,.0f}",
+                f"{min(per_s, 495) * HOUR_S * _HELD_H * _ENTRY_BYTES / 1e6:,.0f}",
+                f"{min(per_s, 495) * HOUR_S * _LOADED_H * _LOADED_ENTRY_BYTES / 1e6:,.0f}",
                 f"{settled.requests.total() / counted_s * 1000 * 80 / 1e4:.0f}",
             )
         )
@@ -77,10 +77,10 @@ def _finish(days: int, speed: float) -> str:
     """Returns how long it takes to read so many days, at so many seconds of them a second."""
     if speed <= 0:
         return "never"
-    taken_s = days * lanes.DAY_S / speed
+    taken_s = days * DAY_S / speed
     if taken_s > _KEEPS_S:
         return f"{1 - _KEEPS_S / taken_s:.0%} lost"
-    return f"{taken_s / lanes.HOUR_S:,.1f} h"
+    return f"{taken_s / HOUR_S:,.1f} h"
 
 
 def _delay(delays_s: list[float]) -> str:
@@ -89,4 +89,4 @@ def _delay(delays_s: list[float]) -> str:
 
 def _late(lags_s: dict[str, float]) -> str:
     worst_s = max(lags_s.values())
-    return f"{worst_s / 60:,.0f}" if worst_s < 6 * lanes.HOUR_S else "falls behind"
+    return f"{worst_s / 60:,.0f}" if worst_s < 6 * HOUR_S else "falls behind"

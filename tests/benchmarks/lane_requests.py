@@ -2,24 +2,24 @@
 
 import statistics
 
-from graph_entra import lanes
+from graph_entra.streams import HOUR_S
 from tests.benchmarks.report import Figure, Report, table
 from tests.benchmarks.simulation import ANSWER_S, PAGE_RECORDS, PERIOD_S, SHARES, Outcome, simulate
 
 NAME = "lane_requests"
 # Every lane is at work after a day.
-WARM_S = 27 * lanes.HOUR_S
+WARM_S = 27 * HOUR_S
 
 
 def run(*, quick: bool = False) -> Report:
     """Simulates a day and some hours at 1 and 100 records a second."""
-    counted_s = (1 if quick else 6) * lanes.HOUR_S
+    counted_s = (1 if quick else 6) * HOUR_S
     rows, later_s = [], []
     per_record = {}
     for per_s in (1.0, 10.0, 100.0):
         for types, rates in (("one type", {"nonInteractiveUser": per_s}), ("four types", _shared(per_s))):
             ours = simulate(rates, warm_s=WARM_S, counted_s=counted_s)
-            alone = simulate(rates, warm_s=lanes.HOUR_S, counted_s=counted_s, settle=False)
+            alone = simulate(rates, warm_s=HOUR_S, counted_s=counted_s, settle=False)
             requests = ours.requests.total() / (per_s * counted_s) * 1000
             plain = sum(max(1, -(-rate * PERIOD_S // PAGE_RECORDS)) for rate in rates.values()) / (per_s * PERIOD_S)
             per_record[per_s, types] = (requests, plain * 1000)
@@ -39,8 +39,8 @@ def run(*, quick: bool = False) -> Report:
             )
     text = "\n\n".join(
         [
-            f"Simulated: the real lanes, schedule and budget, {WARM_S // lanes.HOUR_S} h to warm up and "
-            f"{counted_s // lanes.HOUR_S} h counted, Graph answering in {ANSWER_S} s and showing every record at once. "
+            f"Simulated: the real lanes, schedule and budget, {WARM_S // HOUR_S} h to warm up and "
+            f"{counted_s // HOUR_S} h counted, Graph answering in {ANSWER_S} s and showing every record at once. "
             f"The plain cursor reader asks for [cursor, now] every {PERIOD_S} s and nothing else: it misses whatever "
             "Graph shows late. Four types share the rate as "
             + ", ".join(f"{kind} {share:.0%}" for kind, share in SHARES.items())

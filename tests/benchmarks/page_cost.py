@@ -11,10 +11,10 @@ from kiota_serialization_json.json_parse_node_factory import JsonParseNodeFactor
 from kiota_serialization_json.json_serialization_writer_factory import JsonSerializationWriterFactory
 from msgraph.generated.models.sign_in_collection_response import SignInCollectionResponse
 
-from graph_entra.intake import batches, bytes_as_sent
-from graph_entra.ledger import Ledger
-from graph_entra.records import read_page
-from graph_entra.store import Files
+from graph_entra.delivery.intake import batches, bytes_as_sent
+from graph_entra.microsoft.pages import read_page
+from graph_entra.state.files import Files
+from graph_entra.state.ledger import Ledger
 from graph_entra.streams import sign_in_stream
 from tests.benchmarks.report import Figure, Report, median_of, table
 from tests.emulator import Tenant

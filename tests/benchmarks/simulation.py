@@ -14,12 +14,12 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from graph_entra import lanes, schedule
-from graph_entra.budget import Budget
-from graph_entra.lanes import RANK, Window
+from graph_entra.microsoft.rate_limit import RateLimiter
+from graph_entra.reading import lanes, schedule
+from graph_entra.reading.lanes import RANK
+from graph_entra.reading.schedule import StreamSchedule
 from graph_entra.records import Page, Record
-from graph_entra.schedule import StreamSchedule
-from graph_entra.streams import SIGN_IN_TYPES, Stream, sign_in_stream
+from graph_entra.streams import SIGN_IN_TYPES, Stream, Stretch, Window, sign_in_stream
 from tests.unit import virtual_time
 
 BEGIN_S = 1_795_000_000
@@ -63,7 +63,7 @@ class Clock:
 class Model:
     """In the place of a Collector: so many records a second, all shown at once; counts requests and delays."""
 
-    def __init__(self, stream: Stream, per_s: float, history_s: int, budget: Budget, clock: Clock) -> None:
+    def __init__(self, stream: Stream, per_s: float, history_s: int, budget: RateLimiter, clock: Clock) -> None:
         self.stream = stream
         self.state = lanes.begin(int(clock()), history_s)
         self.outcome = Outcome()
@@ -84,7 +84,7 @@ class Model:
             self.state = resumed.state
             return resumed
 
-    async def give_up(self, before_s: int) -> tuple[lanes.Stretch, ...]:
+    async def give_up(self, before_s: int) -> tuple[Stretch, ...]:
         self.state, lost = lanes.give_up(self.state, before_s)
         return lost
 
@@ -114,7 +114,7 @@ class Model:
 
 async def _simulate(rates: dict[str, float], history_s: int, warm_s: float, counted_s: float, settle: bool) -> Outcome:
     clock = Clock()
-    budget = Budget(clock=asyncio.get_running_loop().time)
+    budget = RateLimiter(clock=asyncio.get_running_loop().time)
     models = [
         Model(sign_in_stream(kind, beta_only=False), per_s, history_s, budget, clock)  # type: ignore[arg-type]
         for kind, per_s in rates.items()
@@ -167,7 +167,7 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
             await task
 
 
-def _schedule(collector: Any, budget: Budget, clock: Callable[[], float]) -> StreamSchedule:
+def _schedule(collector: Any, budget: RateLimiter, clock: Callable[[], float]) -> StreamSchedule:
     problems = SimpleNamespace(
         report=_fail, recovered=lambda *_args: None, lost=lambda *_args: None, nothing_lost=lambda *_args: None
     )
@@ -188,7 +188,7 @@ def _fail(_where: str, error: Exception, _wait_s: float) -> None:
 class ModelGraph:
     """A source of pages: record number n is created n/per_s seconds after 1970, its members follow from n."""
 
-    def __init__(self, per_s: float, budget: Budget, clock: Clock) -> None:
+    def __init__(self, per_s: float, budget: RateLimiter, clock: Clock) -> None:
         self._per_s = per_s
         self._budget = budget
         self._clock = clock
@@ -215,7 +215,7 @@ class ModelGraph:
 
 
 async def collect(
-    collector: Any, budget: Budget, clock: Clock, seconds: float, each_period: Callable[[], None]
+    collector: Any, budget: RateLimiter, clock: Clock, seconds: float, each_period: Callable[[], None]
 ) -> None:
     """Runs a real Collector's lanes, and calls back after each period."""
     lanes_ = _schedule(collector, budget, clock)

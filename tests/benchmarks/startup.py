@@ -20,7 +20,7 @@ _IMPORT_LINE = re.compile(r"import time:\s*(\d+) \|\s*(\d+) \|\s*(\S+)")
 _MEMORY = (
     ("Python", "pass"),
     ("the SDK (flask, boto3, sentry, pydantic, cryptography)", "import sekoia_automation.connector"),
-    ("and msgraph-sdk, of which two request builders", "import graph_entra.graph"),
+    ("and msgraph-sdk, of which two request builders", "import graph_entra.microsoft.graph"),
     ("and all of this module", "import main"),
 )
 _RESIDENT = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')))"

@@ -8,17 +8,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
 
-from graph_entra import lanes
-from graph_entra.budget import Budget
-from graph_entra.collector import Collector
-from graph_entra.intake import Intake
-from graph_entra.store import ContextStore, Files
-from graph_entra.streams import sign_in_stream
+from graph_entra.delivery.intake import Intake
+from graph_entra.microsoft.rate_limit import RateLimiter
+from graph_entra.reading.collector import Collector
+from graph_entra.state.context import ContextStore
+from graph_entra.state.files import Files
+from graph_entra.streams import DAY_S, HOUR_S, sign_in_stream
 from tests.benchmarks.report import Figure, Report, table
 from tests.benchmarks.simulation import Clock, ModelGraph, collect, run_virtually
 
 NAME = "state_size"
-PER_S = 1_000_000 / lanes.DAY_S
+PER_S = 1_000_000 / DAY_S
 GOAL_DISK_MB = 40
 GOAL_WRITE_MB = 2
 
@@ -70,7 +70,7 @@ def run(*, quick: bool = False) -> Report:
 
     async def job(folder: Path) -> Watch:
         clock = Clock()
-        budget = Budget(clock=asyncio.get_running_loop().time)
+        budget = RateLimiter(clock=asyncio.get_running_loop().time)
         files = CountingFiles(folder)
         collector = Collector(
             sign_in_stream("nonInteractiveUser", beta_only=False),
@@ -85,7 +85,7 @@ def run(*, quick: bool = False) -> Report:
             on_damage=_no_damage,
         )
         watch = Watch(files)
-        await collect(collector, budget, clock, hours * lanes.HOUR_S, watch)
+        await collect(collector, budget, clock, hours * HOUR_S, watch)
         return watch
 
     with TemporaryDirectory() as folder:
@@ -94,7 +94,7 @@ def run(*, quick: bool = False) -> Report:
             watch = run_virtually(job(Path(folder)))
         finally:
             tracemalloc.stop()
-    periods_a_day = lanes.DAY_S // 60
+    periods_a_day = DAY_S // 60
 
     def at(day: int, values: list[int], per_day: int) -> float:
         return max(values[(day - 1) * per_day : day * per_day] or values) / 1e6

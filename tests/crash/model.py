@@ -16,9 +16,10 @@ from typing import IO, Any, Final, Literal
 import orjson
 
 from graph_entra.errors import GraphRefused, GraphUnavailable, IntakeUnavailable
-from graph_entra.lanes import DAY_S, RETENTION_S, Window
-from graph_entra.records import Page, read_page
-from graph_entra.streams import Stream, graph_time
+from graph_entra.microsoft.pages import read_page
+from graph_entra.reading.lanes import RETENTION_S
+from graph_entra.records import Page
+from graph_entra.streams import DAY_S, Stream, Window, graph_time
 
 Order = Literal["ascending", "newest first", "shuffled"]
 VISIBLE_WITHIN_S: Final = DAY_S

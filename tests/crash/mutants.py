@@ -8,13 +8,16 @@ from typing import Any, Final
 
 import pytest
 
-from graph_entra import collector, lanes, records
-from graph_entra.collector import Collector, Taken
-from graph_entra.intake import Intake, batches
-from graph_entra.lanes import StreamState, Window
-from graph_entra.ledger import Ledger
-from graph_entra.records import Page, Record
-from graph_entra.store import CONTEXT_FILE, ContextStore, Files
+from graph_entra.delivery.intake import Intake, batches
+from graph_entra.microsoft import pages as records
+from graph_entra.reading import collector, lanes
+from graph_entra.reading.collector import Collector
+from graph_entra.reading.lanes import StreamState
+from graph_entra.records import Page, Record, Taken
+from graph_entra.state.context import CONTEXT_FILE, ContextStore
+from graph_entra.state.files import Files
+from graph_entra.state.ledger import Ledger
+from graph_entra.streams import DAY_S, Window
 
 Apply = Callable[[pytest.MonkeyPatch], None]
 
@@ -22,7 +25,7 @@ Apply = Callable[[pytest.MonkeyPatch], None]
 def no_overlap(patch: pytest.MonkeyPatch) -> None:
     real = lanes.live_window
 
-    def live_window(state: StreamState, now_s: int, overlap_s: int = 0, span_s: int = lanes.DAY_S) -> Window:
+    def live_window(state: StreamState, now_s: int, overlap_s: int = 0, span_s: int = DAY_S) -> Window:
         return real(state, now_s, 0, span_s)
 
     patch.setattr(lanes, "live_window", live_window)
@@ -130,7 +133,7 @@ def settled_whatever_the_age(patch: pytest.MonkeyPatch) -> None:
     real = lanes.after_page
 
     def after_page(state: StreamState, window: Window, reached_s: int, asked_s: int) -> StreamState:
-        return real(state, window, reached_s, asked_s + lanes.DAY_S)
+        return real(state, window, reached_s, asked_s + DAY_S)
 
     patch.setattr(lanes, "after_page", after_page)
 
@@ -223,7 +226,7 @@ def long_numbers_rounded(patch: pytest.MonkeyPatch) -> None:
 
 
 def retention_mistaken(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lanes, "RETENTION_S", lanes.DAY_S)
+    patch.setattr(lanes, "RETENTION_S", DAY_S)
 
 
 # The five that issue B names come first.

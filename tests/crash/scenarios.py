@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Final
 
-from graph_entra.lanes import HOUR_S
+from graph_entra.streams import HOUR_S
 from tests.crash.world import World
 
 

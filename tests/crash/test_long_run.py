@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import quantiles
 from typing import Final
 
-from graph_entra.lanes import DAY_S, HOUR_S
+from graph_entra.streams import DAY_S, HOUR_S
 from tests.crash.model import GraphModel, Shown
 from tests.crash.world import START_S, World
 

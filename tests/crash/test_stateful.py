@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from graph_entra.lanes import DAY_S, HOUR_S
+from graph_entra.streams import DAY_S, HOUR_S
 from tests.crash.model import ORDERS, Order
 from tests.crash.world import World
 

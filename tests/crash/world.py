@@ -11,12 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from graph_entra import collector, lanes, store
+from graph_entra.delivery.intake import Intake
 from graph_entra.errors import GraphEntraError
-from graph_entra.intake import Intake
-from graph_entra.lanes import HOUR_S, RETENTION_MARGIN_S, RETENTION_S
-from graph_entra.schedule import WIDEST_S
-from graph_entra.streams import sign_in_stream
+from graph_entra.reading import collector, lanes
+from graph_entra.reading.lanes import RETENTION_MARGIN_S, RETENTION_S
+from graph_entra.reading.schedule import WIDEST_S
+from graph_entra.state import context as store
+from graph_entra.streams import DAY_S, HOUR_S, sign_in_stream
 from tests.crash.model import (
     VISIBLE_WITHIN_S,
     Clock,
@@ -80,7 +81,7 @@ class World:
         self.period_s = period_s
         self.history_s = history_s
         self.forward_updates = forward_updates
-        self.span_s = lanes.DAY_S
+        self.span_s = DAY_S
         self.folder = tempfile.mkdtemp(prefix="graph_entra-", dir=_MEMORY if _MEMORY.is_dir() else None)
         self.loop = asyncio.new_event_loop()
         self.loop.set_default_executor(AtOnce())

@@ -19,11 +19,14 @@ from typing import Any
 
 import pytest
 
-from graph_entra import budget, intake, runtime, schedule
-from graph_entra.connectors import EntraAuditsConnector, EntraSignInsConnector
-from graph_entra.module import GraphEntraModule
-from graph_entra.runtime import EntraConnector
-from graph_entra.store import Files
+from graph_entra.delivery import intake
+from graph_entra.microsoft import rate_limit as budget
+from graph_entra.reading import schedule
+from graph_entra.sekoia import assembly as runtime
+from graph_entra.sekoia.assembly import EntraConnector
+from graph_entra.sekoia.connectors import EntraAuditsConnector, EntraSignInsConnector
+from graph_entra.sekoia.module import GraphEntraModule
+from graph_entra.state.files import Files
 from tests.emulator import Emulator, Fault, Tenant
 from tests.emulator.intake import SIGNINS_KEY
 from tests.emulator.records import fill
@@ -112,7 +115,7 @@ def run(emulator: Emulator, clock: QuickTime, tmp_path: Path, monkeypatch: pytes
         (runtime, "time", clock),
         (runtime, "gc", SimpleNamespace(collect=int, freeze=int)),
         (intake, "sleep_using_event", lambda event: partial(clock.wait, event)),
-        (runtime, "Budget", partial(budget.Budget, 0.004, clock.monotonic)),
+        (runtime, "RateLimiter", partial(budget.RateLimiter, 0.004, clock.monotonic)),
         (runtime, "StreamSchedule", partial(schedule.StreamSchedule, clock=clock.time)),
     ):
         monkeypatch.setattr(module, name, value)

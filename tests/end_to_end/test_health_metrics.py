@@ -21,12 +21,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from sekoia_automation import trigger
 
-from graph_entra import budget, metrics, runtime, schedule
-from graph_entra.collector import Taken
-from graph_entra.connectors import EntraAuditsConnector
 from graph_entra.errors import CredentialRejected, GraphUnavailable, IntakeUnavailable, Throttled
-from graph_entra.module import GraphEntraModule
-from graph_entra.records import Page
+from graph_entra.microsoft import rate_limit as budget
+from graph_entra.reading import schedule
+from graph_entra.records import Page, Taken
+from graph_entra.sekoia import assembly as runtime
+from graph_entra.sekoia.connectors import EntraAuditsConnector
+from graph_entra.sekoia.module import GraphEntraModule
+from graph_entra.telling import metrics
 from tests.emulator import Emulator, Fault
 from tests.emulator.emulator import free_ports
 from tests.emulator.intake import AUDITS_KEY
@@ -69,7 +71,7 @@ class World:
         yield Page([], None, None, None, True), True
 
     @property
-    def budget(self) -> budget.Budget:
+    def budget(self) -> budget.RateLimiter:
         """The connector's own."""
         return self.connector._schedules[0]._budget
 
@@ -114,7 +116,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
         clock = SimpleNamespace(monotonic=loop.time, time=lambda: world.now().timestamp())
         for name in (schedule, runtime, budget):
             monkeypatch.setattr(name, "time", clock)
-        monkeypatch.setattr(runtime, "Budget", lambda: budget.Budget(clock=loop.time))
+        monkeypatch.setattr(runtime, "RateLimiter", lambda: budget.RateLimiter(clock=loop.time))
         monkeypatch.setattr(
             runtime, "StreamSchedule", lambda *a, **k: schedule.StreamSchedule(*a, **k, clock=clock.time)
         )
@@ -124,7 +126,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
         monkeypatch.setattr(os, "fsync", lambda _: None)  # days of polls, and no power cut
         monkeypatch.setattr(runtime, "gc", SimpleNamespace(collect=int, freeze=int))
         connector._last_heartbeat = world.now().replace(tzinfo=None)
-        connector._problems = runtime.Problems(connector.write, clock.time)
+        connector._problems = runtime.ProblemLog(connector.write, clock.time)
 
         async def both() -> None:
             stop = asyncio.Event()

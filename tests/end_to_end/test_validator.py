@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from graph_entra import validation
-from graph_entra.module import GraphEntraModule
-from graph_entra.validation import GraphEntraAccountValidator
+from graph_entra.sekoia import account_check as validation
+from graph_entra.sekoia.account_check import GraphEntraAccountValidator
+from graph_entra.sekoia.module import GraphEntraModule
 from tests.emulator import Emulator, Fault, Tenant
 from tests.emulator.emulator import free_ports
 from tests.emulator.processes import ROOT

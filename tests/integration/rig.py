@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 
-from graph_entra import budget, intake, lanes, runtime, schedule
-from graph_entra.connectors import EntraAuditsConnector, EntraSignInsConnector
-from graph_entra.module import GraphEntraModule
-from graph_entra.runtime import EntraConnector
+from graph_entra.microsoft import rate_limit
+from graph_entra.reading import lanes
+from graph_entra.sekoia import assembly
+from graph_entra.sekoia.assembly import EntraConnector
+from graph_entra.sekoia.connectors import EntraAuditsConnector, EntraSignInsConnector
+from graph_entra.sekoia.module import GraphEntraModule
+from graph_entra.streams import DAY_S
 from tests.emulator import STREAMS, Emulator
 from tests.emulator.records import fill
 from tests.emulator.tenant import AUDITS
@@ -60,7 +63,7 @@ class Run:
     def has_read_up_to(self, now_s: int, stream: str) -> bool:
         """Returns whether live has read up to this second and no other lane has anything to read."""
         (state,) = [one.collector.state for one in self.connector._schedules if one.collector.stream.key == stream]
-        return state.live_s >= now_s and lanes.rest_window(state, now_s, lanes.DAY_S) is None
+        return state.live_s >= now_s and lanes.rest_window(state, now_s, DAY_S) is None
 
     async def until(self, condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> None:
         """Waits for a condition."""
@@ -163,6 +166,7 @@ class Rig:
             self.monkeypatch.setenv(name, environment[name])
         for name in ("URL_CALLBACK", "URL_LOGS", "URL_SECRETS"):
             self.monkeypatch.setenv(name, environment[name])
+        self.monkeypatch.setattr(EntraConnector, "clock", self.clock)
         kind = EntraSignInsConnector if "sign_in_types" in given else EntraAuditsConnector
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         connector = kind(GraphEntraModule(), folder or self.folder)
@@ -186,16 +190,10 @@ class Rig:
         self._assert_discreet(run)
 
     def _quicken(self, graph_timeout_s: float) -> None:
-        clock, patch = self.clock, self.monkeypatch.setattr
-        patch(schedule, "asyncio", clock)
-        patch(schedule, "time", clock)
-        patch(budget, "asyncio", clock)
-        patch(runtime, "time", clock)
-        patch(intake, "sleep_using_event", lambda event: partial(clock.wait, event))
-        patch(runtime, "Budget", partial(budget.Budget, SPACING_S, clock.monotonic))
-        patch(runtime, "StreamSchedule", partial(schedule.StreamSchedule, clock=clock.time))
-        graph = getattr(runtime.Graph, "func", runtime.Graph)
-        patch(runtime, "Graph", partial(graph, graph_timeout_s=graph_timeout_s))
+        patch = self.monkeypatch.setattr
+        patch(assembly, "RateLimiter", partial(rate_limit.RateLimiter, spacing_s=SPACING_S))
+        graph = getattr(assembly.Graph, "func", assembly.Graph)
+        patch(assembly, "Graph", partial(graph, graph_timeout_s=graph_timeout_s))
 
     def _assert_discreet(self, run: Run) -> None:
         """No line holds a secret, a token, the intake's key or a nextLink; none says that something was forgotten."""

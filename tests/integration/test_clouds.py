@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from graph_entra.budget import Budget
-from graph_entra.clouds import CLOUDS as CONFIGURED
 from graph_entra.errors import GraphRefused
-from graph_entra.graph import Graph
+from graph_entra.microsoft.clouds import CLOUDS as CONFIGURED
+from graph_entra.microsoft.graph import Graph
+from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.streams import sign_in_stream
 from tests.emulator import Tenant
 from tests.emulator.hosts import CLOUDS
@@ -85,7 +85,7 @@ async def test_v1_refuses_sign_ins_outside_the_global_cloud(make_rig: Callable[.
     tenant = Tenant(cloud=cloud)
     make_rig(tenant)
     secret = SecretStr(tenant.client_secret)
-    graph = Graph(CONFIGURED[cloud], tenant.tenant_id, tenant.client_id, secret, budget=Budget(0.001))
+    graph = Graph(CONFIGURED[cloud], tenant.tenant_id, tenant.client_id, secret, budget=RateLimiter(0.001))
     try:
         with pytest.raises(GraphRefused) as refused:
             await graph.one(sign_in_stream("interactiveUser", beta_only=False))

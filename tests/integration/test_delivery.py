@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from graph_entra import runtime
+from graph_entra.sekoia import assembly as runtime
 from tests.emulator import Fault
 from tests.emulator.intake import MAX_BODY_BYTES, SIGNINS_KEY
 from tests.emulator.records import one

@@ -12,9 +12,10 @@ from moto.server import ThreadedMotoServer
 from s3path import S3Path
 from sekoia_automation import constants, storage
 
-from graph_entra.ledger import Ledger
 from graph_entra.records import Record
-from graph_entra.store import CONTEXT_FILE, ContextStore, Files
+from graph_entra.state.context import CONTEXT_FILE, ContextStore
+from graph_entra.state.files import Files
+from graph_entra.state.ledger import Ledger
 from tests.integration.rig import Rig
 
 STREAMS = ("interactiveUser", "servicePrincipal")

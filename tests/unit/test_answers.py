@@ -15,7 +15,6 @@ from azure.core.exceptions import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph_entra.answers import login_fault, refusal, retry_after, transport_fault
 from graph_entra.errors import (
     CredentialRejected,
     GraphEntraError,
@@ -27,6 +26,7 @@ from graph_entra.errors import (
     TokenRefused,
     WindowTooWide,
 )
+from graph_entra.microsoft.responses import login_fault, refusal, retry_after, transport_fault
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 ERROR = {"error": {"code": "Some_Code", "message": "Some message."}}

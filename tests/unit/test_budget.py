@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from graph_entra.budget import SLOWEST_SPACING_S, SPACING_S, Budget
+from graph_entra.microsoft.rate_limit import SLOWEST_SPACING_S, SPACING_S, RateLimiter
 from tests.unit.virtual_time import run
 
 LIVE, BACKLOG, SETTLE = 0, 1, 2
@@ -21,7 +21,7 @@ class Clocked:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.begun_s = self.loop.time()
-        self.budget = Budget(clock=self.loop.time)
+        self.budget = RateLimiter(clock=self.loop.time)
         self.served: list[tuple[float, str]] = []
 
     def now(self) -> float:
@@ -259,7 +259,7 @@ def test_two_processes_share_the_limit_without_starving(seed: int) -> None:
 
         async def process(number: int) -> None:
             await asyncio.sleep(chance.random())
-            budget = Budget(clock=clock.loop.time)
+            budget = RateLimiter(clock=clock.loop.time)
             while clock.now() < 3600:
                 await budget.turn(BACKLOG, "s")
                 await asyncio.sleep(chance.uniform(0.02, 0.3))

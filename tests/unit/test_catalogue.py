@@ -234,8 +234,8 @@ def test_the_connectors_keep_the_contract(name: str, command: str, own: set[str]
 
 def forms() -> dict[type, dict[str, Any]]:
     """Each class that has a configuration, and the form that fills it in."""
-    from graph_entra.connectors import EntraAuditsConnector, EntraSignInsConnector
-    from graph_entra.module import GraphEntraModule
+    from graph_entra.sekoia.connectors import EntraAuditsConnector, EntraSignInsConnector
+    from graph_entra.sekoia.module import GraphEntraModule
 
     return {
         GraphEntraModule: json.loads((ROOT / MANIFEST).read_text())["configuration"],

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from graph_entra.clouds import CLOUDS, CloudName
+from graph_entra.microsoft.clouds import CLOUDS, CloudName
 
 
 @pytest.mark.parametrize(

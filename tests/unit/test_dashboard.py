@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 from sekoia_automation.connector.metrics import MetricsMixin
 
-import graph_entra.metrics  # noqa: F401 - it registers ours
+import graph_entra.telling.metrics  # noqa: F401 - it registers ours
 from docs.dashboard import PANELS, ROWS, dashboard
 from docs.picture import draw, evaluate
 from docs.scrape import Sample

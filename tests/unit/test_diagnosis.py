@@ -4,8 +4,7 @@ import inspect
 
 import pytest
 
-from graph_entra import diagnosis, errors
-from graph_entra.diagnosis import ENTRA, ENTRA_OTHER, GRAPH, GRAPH_REFUSED, LICENCE_CODE, Advice, advise
+from graph_entra import errors
 from graph_entra.errors import (
     CredentialRejected,
     GraphEntraError,
@@ -22,6 +21,8 @@ from graph_entra.errors import (
     TokenRefused,
     WindowTooWide,
 )
+from graph_entra.telling import diagnosis
+from graph_entra.telling.diagnosis import ENTRA, ENTRA_OTHER, GRAPH, GRAPH_REFUSED, LICENCE_CODE, Advice, advise
 
 
 def written() -> list[tuple[str, Advice]]:

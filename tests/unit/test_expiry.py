@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from graph_entra.expiry import DAY_S, WARN_DAYS, Warnings, ends_s, until_next_s
+from graph_entra.microsoft.secret_expiry import DAY_S, WARN_DAYS, Warnings, ends_s, until_next_s
 
 NOW_S = datetime(2026, 11, 23, 8, tzinfo=UTC).timestamp()
 

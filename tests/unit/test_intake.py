@@ -12,9 +12,8 @@ import tenacity.nap
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from graph_entra import intake as intake_module
-from graph_entra.errors import IntakeRefused, IntakeUnavailable
-from graph_entra.intake import (
+from graph_entra.delivery import intake as intake_module
+from graph_entra.delivery.intake import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
     MAX_RECORD_CHARS,
@@ -23,6 +22,7 @@ from graph_entra.intake import (
     bytes_as_sent,
     fit,
 )
+from graph_entra.errors import IntakeRefused, IntakeUnavailable
 from graph_entra.records import Record
 
 

@@ -8,12 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from graph_entra import lanes
-from graph_entra.lanes import (
+from graph_entra.reading import lanes
+from graph_entra.reading.lanes import (
     BACKLOG,
     CLOCK_STEP_S,
-    DAY_S,
-    HOUR_S,
     LIVE,
     OUTAGE_S,
     OVERLAP_S,
@@ -21,8 +19,8 @@ from graph_entra.lanes import (
     RETENTION_S,
     SETTLE_LANES,
     StreamState,
-    Window,
 )
+from graph_entra.streams import DAY_S, HOUR_S, Window
 
 MIN_S = 60
 # A round instant to reckon from: 2026-11-23T08:00:00Z.

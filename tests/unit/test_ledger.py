@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph_entra.errors import StorageFailed
-from graph_entra.lanes import DAY_S, HOUR_S
-from graph_entra.ledger import Ledger
 from graph_entra.records import Record
-from graph_entra.store import Files
+from graph_entra.state.files import Files
+from graph_entra.state.ledger import Ledger
+from graph_entra.streams import DAY_S, HOUR_S
 
 NOW = 1_795_420_800  # 2026-11-23T08:00:00Z
 HOUR_FILE = "ledger/s/20261123T08.bin"

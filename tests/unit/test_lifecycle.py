@@ -17,11 +17,11 @@ import pytest
 import requests
 from tenacity import wait_none
 
-from graph_entra import lifecycle
 from graph_entra.errors import GraphEntraError, StorageFailed
-from graph_entra.lifecycle import LOGS_KEPT, Lifecycle
-from graph_entra.module import GraphEntraModule
-from graph_entra.runtime import EntraConnectorConfiguration
+from graph_entra.sekoia import lifecycle
+from graph_entra.sekoia.assembly import EntraConnectorConfiguration
+from graph_entra.sekoia.lifecycle import LOGS_KEPT, Lifecycle
+from graph_entra.sekoia.module import GraphEntraModule
 
 ROOT = Path(__file__).parents[2]
 APPLICATION = {"tenant_id": "t", "client_id": "c"}

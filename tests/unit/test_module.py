@@ -10,10 +10,10 @@ import pytest
 import sentry_sdk
 from sekoia_automation.exceptions import ModuleConfigurationError
 
-from graph_entra.clouds import CLOUDS
-from graph_entra.connectors import EntraAuditsConnector, EntraSignInsConnector
-from graph_entra.module import ALLOWED, GraphEntraModule, GraphEntraModuleConfiguration
-from graph_entra.runtime import EntraConnector
+from graph_entra.microsoft.clouds import CLOUDS
+from graph_entra.sekoia.assembly import EntraConnector
+from graph_entra.sekoia.connectors import EntraAuditsConnector, EntraSignInsConnector
+from graph_entra.sekoia.module import ALLOWED, GraphEntraModule, GraphEntraModuleConfiguration
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hush~hush"

@@ -1,4 +1,4 @@
-"""Problems that flap, that two lanes share, and that cost records. The plain rules are in test_problems.py."""
+"""ProblemLog that flap, that two lanes share, and that cost records. The plain rules are in test_problems.py."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from graph_entra.errors import (
     GraphRefused,
     GraphUnavailable,
 )
-from graph_entra.problems import SIGN_IN, Level, Problems
 from graph_entra.streams import graph_time
+from graph_entra.telling.problem_log import SIGN_IN, Level, ProblemLog
 
 LIVE = "interactiveUser (live)"
 HISTORY = "interactiveUser (history)"
@@ -19,12 +19,12 @@ WRONG_SECRET = CredentialRejected(7000215)
 
 
 class Desk:
-    """Problems, their clock and what they wrote."""
+    """ProblemLog, their clock and what they wrote."""
 
     def __init__(self) -> None:
         self.now_s = 1_000_000.0
         self.lines: list[tuple[Level, str]] = []
-        self.problems = Problems(lambda text, level: self.lines.append((level, text)), lambda: self.now_s)
+        self.problems = ProblemLog(lambda text, level: self.lines.append((level, text)), lambda: self.now_s)
 
     def fail(self, error: Exception, where: str = LIVE, retry_in_s: float = 15.0) -> list[tuple[Level, str]]:
         """Reports a failed try; returns the lines that it caused."""

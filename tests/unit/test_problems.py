@@ -2,7 +2,6 @@
 
 import pytest
 
-from graph_entra.diagnosis import INTAKE_DOWN, advise
 from graph_entra.errors import (
     CredentialRejected,
     GraphRefused,
@@ -13,7 +12,8 @@ from graph_entra.errors import (
     StorageFailed,
     Throttled,
 )
-from graph_entra.problems import INTAKE, SIGN_IN, STORAGE, Level, Problems
+from graph_entra.telling.diagnosis import INTAKE_DOWN, advise
+from graph_entra.telling.problem_log import INTAKE, SIGN_IN, STORAGE, Level, ProblemLog
 
 LIVE = "interactiveUser (live)"
 BLIP = GraphUnavailable("Graph answered 503")
@@ -27,7 +27,7 @@ class Desk:
     def __init__(self) -> None:
         self.now_s = 1_795_420_800.0
         self.lines: list[tuple[str, Level]] = []
-        self.problems = Problems(lambda text, level: self.lines.append((text, level)), lambda: self.now_s)
+        self.problems = ProblemLog(lambda text, level: self.lines.append((text, level)), lambda: self.now_s)
 
     def report(self, error: Exception, *, where: str = LIVE, times: int = 1, every_s: float = 1) -> list[Level]:
         """Report an error some times; returns the levels of the lines that this made."""

@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from graph_entra.errors import GraphUnavailable
-from graph_entra.records import Page, Record, read_page
+from graph_entra.microsoft.pages import read_page
+from graph_entra.records import Page, Record
 from graph_entra.streams import AUDITS, sign_in_stream
 
 SIGN_INS = sign_in_stream("interactiveUser", beta_only=False)

@@ -10,10 +10,6 @@ from typing import Any, cast
 
 import pytest
 
-from graph_entra import lanes, schedule
-from graph_entra.budget import Budget
-from graph_entra.collector import Collector, Taken
-from graph_entra.diagnosis import advise
 from graph_entra.errors import (
     CredentialRejected,
     GraphRefused,
@@ -24,10 +20,15 @@ from graph_entra.errors import (
     Throttled,
     WindowTooWide,
 )
-from graph_entra.lanes import DAY_S, HOUR_S, Resumed, StreamState, Window
-from graph_entra.problems import Level, Problems
-from graph_entra.schedule import NARROWEST_S, STUCK_S, Backoff, StreamSchedule
-from graph_entra.streams import AUDITS
+from graph_entra.microsoft.rate_limit import RateLimiter
+from graph_entra.reading import lanes, schedule
+from graph_entra.reading.collector import Collector
+from graph_entra.reading.lanes import Resumed, StreamState
+from graph_entra.reading.schedule import NARROWEST_S, STUCK_S, Backoff, StreamSchedule
+from graph_entra.records import Taken
+from graph_entra.streams import AUDITS, DAY_S, HOUR_S, Stretch, Window
+from graph_entra.telling.diagnosis import advise
+from graph_entra.telling.problem_log import Level, ProblemLog
 from tests.unit.virtual_time import run
 
 T = 1_795_420_800
@@ -50,8 +51,8 @@ class World:
         self.state = lanes.begin(T, history_s)
         self.reads: list[tuple[float, Window, bool]] = []
         self.lines: list[tuple[str, Level]] = []
-        self.budget = Budget(clock=self.loop.time)
-        self.problems = Problems(self.log, self.loop.time)
+        self.budget = RateLimiter(clock=self.loop.time)
+        self.problems = ProblemLog(self.log, self.loop.time)
         self.schedule = StreamSchedule(
             cast("Collector", self),
             period_s=period_s,
@@ -74,7 +75,7 @@ class World:
         self.state = resumed.state
         return resumed
 
-    async def give_up(self, before_s: int) -> tuple[lanes.Stretch, ...]:
+    async def give_up(self, before_s: int) -> tuple[Stretch, ...]:
         self.state, lost = lanes.give_up(self.state, before_s)
         return lost
 

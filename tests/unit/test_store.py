@@ -9,7 +9,8 @@ import pytest
 from sekoia_automation.storage import PersistentJSON
 
 from graph_entra.errors import StorageFailed
-from graph_entra.store import CONTEXT_FILE, ContextStore, Files
+from graph_entra.state.context import CONTEXT_FILE, ContextStore
+from graph_entra.state.files import Files
 
 TENANT = "8f0c2a31-5b7e-4d19-9c64-0e7d1f3b2a58"
 

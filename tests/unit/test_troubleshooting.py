@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from graph_entra import diagnosis
-from graph_entra.diagnosis import ENTRA, GRAPH, Advice
+from graph_entra.telling import diagnosis
+from graph_entra.telling.diagnosis import ENTRA, GRAPH, Advice
 from tests.unit import troubleshooting
 from tests.unit.troubleshooting import BEHIND, CONFIGURE, END, LINES, ROOT, START, advices, rewritten, table
 

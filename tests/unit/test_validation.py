@@ -13,10 +13,11 @@ import orjson
 import pytest
 import requests
 
-from graph_entra import graph, validation
 from graph_entra.errors import GraphUnavailable, LoginUnavailable, Throttled, WindowTooWide
-from graph_entra.module import GraphEntraModule, GraphEntraModuleConfiguration
-from graph_entra.validation import CALLBACK_TIMEOUT_S, GRAPH_TIMEOUT_S, GraphEntraAccountValidator
+from graph_entra.microsoft import graph
+from graph_entra.sekoia import account_check as validation
+from graph_entra.sekoia.account_check import CALLBACK_TIMEOUT_S, GRAPH_TIMEOUT_S, GraphEntraAccountValidator
+from graph_entra.sekoia.module import GraphEntraModule, GraphEntraModuleConfiguration
 from tests.unit.virtual_time import VirtualLoop
 
 CONFIGURATION = {"tenant_id": "t", "client_id": "c", "client_secret": "s", "cloud": "global"}

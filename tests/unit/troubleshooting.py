@@ -4,8 +4,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from graph_entra import diagnosis
-from graph_entra.diagnosis import ENTRA, GRAPH, Advice
+from graph_entra.telling import diagnosis
+from graph_entra.telling.diagnosis import ENTRA, GRAPH, Advice
 
 ROOT = Path(__file__).parents[2]
 CONFIGURE = ROOT / "CONFIGURE.md"

@@ -24,8 +24,8 @@ from tenacity.nap import sleep_using_event
 from tenacity.stop import stop_when_event_set
 
 from graph_entra.errors import GraphEntraError
-from graph_entra.module import GraphEntraModule, configuration_sentence
-from graph_entra.problems import Level
+from graph_entra.sekoia.module import GraphEntraModule, configuration_sentence
+from graph_entra.telling.problem_log import Level
 
 LOGS_TIMEOUT_S: Final = (5.0, 10.0)
 LOGS_EVERY_S: Final = 5.0

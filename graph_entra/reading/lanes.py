@@ -18,10 +18,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from graph_entra.streams import graph_time
+from graph_entra.streams import DAY_S, HOUR_S, Stretch, Window, graph_time
 
-HOUR_S: Final = 3600
-DAY_S: Final = 24 * HOUR_S
 OVERLAP_S: Final = 300
 # The live lane's lateness from which the gap is read as backlog instead, on top of the period.
 OUTAGE_S: Final = 600
@@ -33,10 +31,6 @@ RETENTION_S: Final = 30 * DAY_S
 RETENTION_MARGIN_S: Final = 600
 LIVE: Final = "live"
 BACKLOG: Final = "backlog"
-
-
-# The bounds of a piece of creation time.
-Stretch = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +51,6 @@ SETTLE_LANES: Final = (
 RANK: Final[Mapping[str, int]] = MappingProxyType(
     {name: rank for rank, name in enumerate((LIVE, BACKLOG, *(lane.name for lane in SETTLE_LANES)))}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A stretch of creation time that one lane reads, both ends included."""
-
-    lane: str
-    start_s: int
-    end_s: int
 
 
 @dataclass(frozen=True, slots=True)

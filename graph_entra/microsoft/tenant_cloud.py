@@ -15,7 +15,7 @@ from typing import Any, Final
 import httpx
 import orjson
 
-from graph_entra.clouds import CLOUDS, CloudName
+from graph_entra.microsoft.clouds import CLOUDS, CloudName
 
 TIMEOUT_S: Final = 5.0
 _BY_SUB_SCOPE: Final = MappingProxyType({"DOD": ("us_gov_dod",), "DODCON": ("us_gov",)})

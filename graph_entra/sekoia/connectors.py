@@ -3,8 +3,8 @@
 # No `from __future__ import annotations` here: the SDK reads the annotation of `configuration` as a class.
 from pydantic import Field
 
-from graph_entra.clouds import Cloud
-from graph_entra.runtime import EntraConnector, EntraConnectorConfiguration
+from graph_entra.microsoft.clouds import Cloud
+from graph_entra.sekoia.assembly import EntraConnector, EntraConnectorConfiguration
 from graph_entra.streams import AUDITS, SIGN_IN_TYPES, SignInType, Stream, sign_in_stream
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Final
 
-from graph_entra.lanes import HOUR_S
+from graph_entra.clock import Clock
+from graph_entra.streams import HOUR_S
 
 EVERY_S: Final = 300.0
 
@@ -15,10 +14,10 @@ class BacklogProgress:
     """Of one stream's backlog.
 
     Args:
-        clock: a monotonic clock, in seconds.
+        clock: the time.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._records = 0
         self._told_s = 0.0
@@ -27,7 +26,7 @@ class BacklogProgress:
     def page(self, records: int, left_s: int) -> str | None:
         """A page was delivered, and ``left_s`` seconds of stream time are left; what to tell, if it is time."""
         self._records += records
-        now_s = self._clock()
+        now_s = self._clock.monotonic()
         if self._told_left_s is None:
             self._told_s, self._told_left_s = now_s, left_s
             return None

@@ -6,7 +6,7 @@ import math
 import re
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -81,10 +81,10 @@ def _obstacle(error: Exception) -> Obstacle | None:
     return None
 
 
-def refusal(response: httpx.Response) -> GraphEntraError:
+def refusal(response: httpx.Response, now: datetime) -> GraphEntraError:
     status = response.status_code
     code, detail = _error_of(response)
-    retry_after_s = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+    retry_after_s = retry_after(response.headers.get("Retry-After"), now)
     if status == 429:
         return Throttled("Graph throttles the application (429)", retry_after_s)
     if status == 401:

@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -26,14 +27,15 @@ from msgraph.graph_service_client import GraphServiceClient
 from msgraph_core import GraphClientFactory
 from pydantic import SecretStr
 
-from graph_entra.answers import login_fault, refusal, transport_fault
-from graph_entra.budget import Budget
-from graph_entra.clouds import Cloud
+from graph_entra.clock import Clock
 from graph_entra.errors import GraphEntraError, GraphRefused, PagingBroken, Throttled
-from graph_entra.lanes import RANK, Window
-from graph_entra.questions import Question, credentials_of, first_page, next_page, one_record
-from graph_entra.records import Page, read_page
-from graph_entra.streams import ApiVersion, Stream
+from graph_entra.microsoft.clouds import Cloud
+from graph_entra.microsoft.pages import read_page
+from graph_entra.microsoft.rate_limit import RateLimiter
+from graph_entra.microsoft.requests import Question, credentials_of, first_page, next_page, one_record
+from graph_entra.microsoft.responses import login_fault, refusal, transport_fault
+from graph_entra.records import Page
+from graph_entra.streams import ApiVersion, Stream, Window
 
 LOGIN_TIMEOUT_S: Final = 30.0
 GRAPH_TIMEOUT_S: Final = 60.0
@@ -55,7 +57,8 @@ class Graph:
         tenant_id: the directory (tenant) id, or one of its domains.
         client_id: the application (client) id.
         client_secret: the secret's value.
-        budget: shared by everything that asks for this app and tenant.
+        rate_limiter: shared by everything that asks for this app and tenant.
+        clock: the time.
         on_answer: told of every answer.
         graph_timeout_s: seconds that Graph may be silent.
     """
@@ -67,7 +70,8 @@ class Graph:
         client_id: str,
         client_secret: SecretStr,
         *,
-        budget: Budget,
+        rate_limiter: RateLimiter,
+        clock: Clock,
         on_answer: OnAnswer = lambda _stream, _status: None,
         graph_timeout_s: float = GRAPH_TIMEOUT_S,
     ) -> None:
@@ -76,8 +80,9 @@ class Graph:
         self._client_id = client_id
         self._client_secret = client_secret
         self._secret_is_guid = _GUID.fullmatch(client_secret.get_secret_value()) is not None
-        self._budget = budget
+        self._rate_limiter = rate_limiter
         self._on_answer = on_answer
+        self._clock = clock
         self._login_transport: AioHttpTransport | None = None
         self._credential: ClientSecretCredential | None = None
         self._clients: dict[ApiVersion, GraphServiceClient] = {}
@@ -190,7 +195,7 @@ class Graph:
         if self._credential is None:
             # Before the turn: a request that waits for its token would arrive too close to the next.
             await self.token()
-        await self._budget.turn(RANK[window.lane] if window else 0, stream.key, goes_on=goes_on)
+        await self._rate_limiter.turn(window.lane if window else "live", stream.key, goes_on=goes_on)
         credential = self._credential or self._connect()
         status = 0
         try:
@@ -203,11 +208,11 @@ class Graph:
         finally:
             self._on_answer(stream.key, status)
         if status == 200:
-            self._budget.answered()
+            self._rate_limiter.answered()
             return response.content
-        fault = refusal(response)
+        fault = refusal(response, datetime.fromtimestamp(self._clock.time(), UTC))
         if isinstance(fault, Throttled):
-            self._budget.throttled(fault.retry_after_s)
+            self._rate_limiter.throttled(fault.retry_after_s)
         if status in (401, 403):
             # A permission that was granted meanwhile shows in a new token only.
             self._forget_token(credential)

@@ -1,4 +1,4 @@
-"""The request budget: Microsoft answers 5 requests in 10 s for an app and a tenant, sign-ins and audits together.
+"""The rate limit: Microsoft answers 5 requests in 10 s for an app and a tenant, sign-ins and audits together.
 
 Source: https://learn.microsoft.com/graph/throttling-limits (identity and access reports). A failed call counts.
 Requests are spaced evenly, because a bucket that starts full lets twice as many into its first 10 s. The other
@@ -9,13 +9,13 @@ it a little: two processes end up sharing.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
 from aiolimiter import AsyncLimiter
+
+from graph_entra.clock import Clock
 
 # 5 in any 10 s, and a hair more, for requests that travel at different speeds.
 SPACING_S: Final = 2.02
@@ -32,6 +32,7 @@ _PAUSE_WITHOUT_ANSWER_S: Final = 10.0
 # has so many records that its windows have further pages, these go before everything.
 _POLLS_BEFORE_BACKLOG: Final = 2
 _POLLS_BEFORE_SETTLE: Final = 8
+_RANK: Final = {"live": 0, "backlog": 1}
 
 
 @dataclass(order=True, slots=True)
@@ -44,36 +45,37 @@ class _Waiting:
     turn: asyncio.Future[None] = field(compare=False)
 
 
-class Budget:
+class RateLimiter:
     """Gives out turns to ask Graph: the most urgent first, the stream served longest ago first among equals.
 
     Args:
         spacing_s: seconds between two requests when Graph is content.
-        clock: a monotonic clock, in seconds.
+        clock: the time.
     """
 
-    def __init__(self, spacing_s: float = SPACING_S, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Clock, spacing_s: float = SPACING_S) -> None:
         self._least_s = spacing_s
         self._clock = clock
         self._waiting: list[_Waiting] = []
         self._order = count()
         self._served: dict[str, float] = {}
         self._polls_in_a_row = 0
-        self._not_before = clock()
+        self._not_before = clock.monotonic()
         self._throttled_s = float("-inf")
         self._limiter = AsyncLimiter(1, spacing_s)
         self._dispatcher: asyncio.Task[None] | None = None
         self.spacing_s = spacing_s
 
-    async def turn(self, rank: int, stream: str, *, goes_on: bool = False) -> None:
+    async def turn(self, lane: str, stream: str, *, goes_on: bool = False) -> None:
         """Wait for a turn.
 
         Args:
-            rank: the lane's: 0 for live, 1 for backlog, more for settle lanes.
+            lane: whose window it is for.
             stream: whose turn it is.
             goes_on: it is for a further page of a window.
         """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        rank = _RANK.get(lane, 2)
         self._waiting.append(_Waiting(rank, self._served.get(stream, 0.0), next(self._order), stream, goes_on, turn))
         if self._dispatcher is None or self._dispatcher.done():
             self._dispatcher = asyncio.create_task(self._dispatch())
@@ -81,7 +83,7 @@ class Budget:
 
     def throttled(self, retry_after_s: float | None) -> None:
         """Graph answered 429: nobody asks before the time it named is over, and if it happens again, all ask less."""
-        now_s = self._clock()
+        now_s = self._clock.monotonic()
         self._not_before = max(self._not_before, now_s + (retry_after_s or _PAUSE_WITHOUT_ANSWER_S))
         if now_s - self._throttled_s < _AGAIN_WITHIN_S:
             self._space(min(self.spacing_s * _WIDEN, SLOWEST_SPACING_S))
@@ -105,19 +107,19 @@ class Budget:
     @property
     def paused_s(self) -> float:
         """Seconds until Graph may be asked again; 0 if it may be now."""
-        return max(0.0, self._not_before - self._clock())
+        return max(0.0, self._not_before - self._clock.monotonic())
 
     def _space(self, spacing_s: float) -> None:
         # A new limiter knows of no request: what the old one still held back is kept as a pause.
         if not self._limiter.has_capacity():
-            self._not_before = max(self._not_before, self._clock() + spacing_s)
+            self._not_before = max(self._not_before, self._clock.monotonic() + spacing_s)
         self.spacing_s = spacing_s
         self._limiter = AsyncLimiter(1, spacing_s)
 
     async def _dispatch(self) -> None:
         while self._waiting:
-            while (pause_s := self.paused_s) > 0:  # noqa: ASYNC110 - the pause may grow while we sleep
-                await asyncio.sleep(pause_s)
+            while (pause_s := self.paused_s) > 0:
+                await self._clock.sleep(pause_s)
             limiter = self._limiter
             await limiter.acquire()
             # A 429 arrived while we waited, or the spacing changed: the new limiter has not counted this turn.
@@ -128,7 +130,7 @@ class Budget:
             if self._waiting:
                 chosen = self._choose()
                 self._waiting.remove(chosen)
-                self._served[chosen.stream] = self._clock()
+                self._served[chosen.stream] = self._clock.monotonic()
                 chosen.turn.set_result(None)
 
     def _choose(self) -> _Waiting:

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from threading import Lock
 from typing import Final, Literal
 
-from graph_entra.diagnosis import Advice, advise
+from graph_entra.clock import Clock
 from graph_entra.errors import (
     CredentialRejected,
     GraphEntraError,
@@ -19,6 +19,7 @@ from graph_entra.errors import (
     StorageFailed,
 )
 from graph_entra.streams import graph_time
+from graph_entra.telling.diagnosis import Advice, advise
 
 Level = Literal["critical", "error", "warning", "info"]
 Log = Callable[[str, Level], None]
@@ -58,15 +59,15 @@ class _Loss:
     told_end_s: int = 0
 
 
-class Problems:
+class ProblemLog:
     """The problems of one connector, by where they are: a stream's lane, or one of the three above.
 
     Args:
         log: writes a line.
-        clock: the time, in seconds.
+        clock: the time.
     """
 
-    def __init__(self, log: Log, clock: Callable[[], float]) -> None:
+    def __init__(self, log: Log, clock: Clock) -> None:
         self._log = log
         self._clock = clock
         self._lock = Lock()
@@ -85,7 +86,7 @@ class Problems:
         """
         advice = advise(error)
         where = _where(error) or lane
-        now_s = self._clock()
+        now_s = self._clock.monotonic()
         with self._lock:
             problem = self._open.setdefault((where, advice.cause), _Problem(advice, now_s))
             problem.tries += 1
@@ -103,7 +104,7 @@ class Problems:
         """It works again there: its problems are over. From any thread."""
         if not self._open and not self._losses:
             return
-        now_s = self._clock()
+        now_s = self._clock.monotonic()
         with self._lock:
             over = [self._open.pop(key) for key in [key for key in self._open if key[0] == where]]
             if where == SIGN_IN:
@@ -124,7 +125,7 @@ class Problems:
 
         A long outage loses a little more with every try: it is told at once, then hourly, and when it is over.
         """
-        now_s = self._clock()
+        now_s = self._clock.monotonic()
         with self._lock:
             loss = self._losses.get(stream)
             if loss is None or bounds[0] > loss.end_s:

@@ -6,14 +6,14 @@ silently be lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import Counter, Gauge
 
-from graph_entra import lanes
-from graph_entra.collector import Taken
-from graph_entra.lanes import StreamState
+from graph_entra.clock import Clock
+from graph_entra.reading import lanes
+from graph_entra.reading.lanes import StreamState
+from graph_entra.records import Taken
 
 _STREAM: Final = ("stream",)
 
@@ -37,24 +37,24 @@ class Lag:
 
     Args:
         flows_s: seconds after which a stream that brought nothing new is quiet.
-        clock: the time, in seconds since 1970.
+        clock: the time.
     """
 
-    def __init__(self, flows_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, flows_s: float, clock: Clock) -> None:
         self._flows_s = flows_s
         self._clock = clock
         self._came: dict[str, tuple[float, float]] = {}
 
     def note(self, stream: str, created_s: float) -> None:
         """A live record was delivered; of those that came together, the newest."""
-        now_s = self._clock()
+        now_s = self._clock.time()
         lag_s = max(0.0, now_s - created_s)
         self._came[stream] = (now_s, lag_s)
         LAG.labels(stream).set(lag_s)
 
     def value_s(self) -> float:
         """The connector's: that of the stream whose newest record is the youngest. 0 if all are quiet."""
-        now_s = self._clock()
+        now_s = self._clock.time()
         for stream in [of for of, (came_s, _) in list(self._came.items()) if now_s - came_s > self._flows_s]:
             del self._came[stream]
             LAG.labels(stream).set(0.0)

@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from graph_entra import lanes
-from graph_entra.intake import Intake, batches, fit
-from graph_entra.lanes import StreamState, Window
-from graph_entra.ledger import Ledger
-from graph_entra.records import Page, Record
-from graph_entra.store import ContextStore, Files
-from graph_entra.streams import Stream
+from graph_entra.clock import Clock
+from graph_entra.delivery.intake import Intake, batches, fit
+from graph_entra.reading import lanes
+from graph_entra.reading.lanes import StreamState
+from graph_entra.records import Page, Record, Taken
+from graph_entra.state.context import ContextStore
+from graph_entra.state.files import Files
+from graph_entra.state.ledger import Ledger
+from graph_entra.streams import DAY_S, Stream, Stretch, Window
 
 REFUSED_FILE: Final = "refused.jsonl"
 # How long a stop waits for a push that is under way, so that its records are noted and not repeated.
@@ -33,33 +34,6 @@ class PageSource(Protocol):
         """Each page of a window, and whether it is the last."""
 
 
-@dataclass(slots=True)
-class Taken:
-    """What became of one page.
-
-    Attributes:
-        stream: its key.
-        lane: which lane read it.
-        read: records on the page.
-        new: delivered for the first time.
-        late: of these, by a lane other than live and backlog: Graph had shown them late.
-        updated: delivered again, because Graph had changed them.
-        cut: ids of records that were too long and are delivered in part.
-        refused: ids of records that the intake refuses; they are kept in ``refused.jsonl``.
-        newest_s: creation of the newest record delivered, None if none was.
-    """
-
-    stream: str
-    lane: str
-    read: int = 0
-    new: int = 0
-    late: int = 0
-    updated: int = 0
-    cut: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    newest_s: int | None = None
-
-
 class Collector:
     """Reads windows of one stream and delivers them.
 
@@ -71,7 +45,7 @@ class Collector:
         intake: where records go.
         history_s: how much history a stream reads that was never read before.
         forward_updates: push a record again when Graph has materially changed it.
-        clock: the time, in seconds since 1970.
+        clock: the time.
         on_taken: told of each page.
         on_damage: told of each file that was set aside.
     """
@@ -86,7 +60,7 @@ class Collector:
         intake: Intake,
         history_s: int,
         forward_updates: bool,
-        clock: Callable[[], float],
+        clock: Clock,
         on_taken: Callable[[Taken], None],
         on_damage: Callable[[str, str], None],
     ) -> None:
@@ -106,13 +80,13 @@ class Collector:
         self._ledger.prune(lanes.floor_s(self.state))
 
     async def resume(self, period_s: int) -> lanes.Resumed:
-        """Before a live pass: see :func:`graph_entra.lanes.resume`."""
+        """Before a live pass: see :func:`graph_entra.reading.lanes.resume`."""
         async with self._turn:
-            resumed = lanes.resume(self.state, int(self._clock()), period_s)
+            resumed = lanes.resume(self.state, int(self._clock.time()), period_s)
             self.state = resumed.state
             return resumed
 
-    async def give_up(self, before_s: int) -> tuple[lanes.Stretch, ...]:
+    async def give_up(self, before_s: int) -> tuple[Stretch, ...]:
         """Drop the backlog before ``before_s``, which Graph refuses to read; returns what is lost."""
         async with self._turn:
             self.state, lost = lanes.give_up(self.state, before_s)
@@ -127,7 +101,7 @@ class Collector:
         Raises:
             GraphEntraError: what went wrong. The cursor has followed what was delivered: read again from there.
         """
-        asked_s = int(self._clock())
+        asked_s = int(self._clock.time())
         order = _Order(window)
         count = 0
         async with aclosing(self._source.pages(self.stream, window)) as pages:
@@ -140,7 +114,7 @@ class Collector:
         return count
 
     def _take(self, window: Window, page: Page, reached_s: int | None, asked_s: int) -> None:
-        now_s = int(self._clock())
+        now_s = int(self._clock.time())
         taken = Taken(self.stream.key, window.lane, read=len(page.records))
         for batch in batches(self._fresh(page.records, now_s, taken)):
             with self._intake.in_flight:
@@ -194,7 +168,7 @@ class Collector:
             taken.refused.append(record.id or "(no id)")
 
     def _load(self, history_s: int, on_damage: Callable[[str, str], None]) -> StreamState:
-        now_s = int(self._clock())
+        now_s = int(self._clock.time())
         saved = self._store.stream(self.stream.key)
         damaged = self._store.damaged
         if saved is not None:
@@ -206,7 +180,7 @@ class Collector:
         if damaged:
             # Hours that the ledger still holds had not been passed by every lane: read from there again.
             oldest_s = self._ledger.oldest_s()
-            history_s = max(lanes.DAY_S, history_s if oldest_s is None else now_s - oldest_s)
+            history_s = max(DAY_S, history_s if oldest_s is None else now_s - oldest_s)
         state = lanes.begin(now_s, history_s)
         # Before the first page: a crash must not move the beginning.
         self._store.save_stream(self.stream.key, state.to_json())

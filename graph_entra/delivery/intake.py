@@ -16,9 +16,9 @@ from typing import Any, Final, Protocol
 import orjson
 from sekoia_automation.constants import EVENT_BYTES_MAX_SIZE
 from tenacity import Retrying, retry_if_exception_type, wait_exponential
-from tenacity.nap import sleep_using_event
 from tenacity.stop import stop_when_event_set
 
+from graph_entra.clock import Clock
 from graph_entra.errors import IntakeRefused, IntakeUnavailable
 from graph_entra.records import Record
 
@@ -52,9 +52,13 @@ class Intake:
         push: sends one batch.
         stopping: set when the connector is told to stop; no retry begins after that.
         on_fault: told of each failed try.
+        clock: the time.
     """
 
-    def __init__(self, push: Push, stopping: Event, on_fault: Callable[[IntakeUnavailable], None]) -> None:
+    def __init__(
+        self, push: Push, stopping: Event, on_fault: Callable[[IntakeUnavailable], None], clock: Clock
+    ) -> None:
+        self._clock = clock
         self._push = push
         self._stopping = stopping
         self._on_fault = on_fault
@@ -99,12 +103,15 @@ class Intake:
         for attempt in Retrying(
             retry=retry_if_exception_type(IntakeUnavailable),
             wait=wait_exponential(multiplier=1, min=1, max=20),
-            sleep=sleep_using_event(self._stopping),
+            sleep=self._pause,
             stop=stop_when_event_set(self._stopping),
             reraise=True,
         ):
             with attempt:
                 self._send_once(texts)
+
+    def _pause(self, seconds: float) -> None:
+        self._clock.wait(self._stopping, seconds)
 
     def _send_once(self, texts: list[str]) -> None:
         try:

@@ -17,8 +17,7 @@ from msgraph.generated.audit_logs.directory_audits.directory_audits_request_buil
 from msgraph.generated.audit_logs.sign_ins.sign_ins_request_builder import SignInsRequestBuilder
 from msgraph.graph_service_client import GraphServiceClient
 
-from graph_entra.lanes import Window
-from graph_entra.streams import Stream
+from graph_entra.streams import Stream, Window
 
 # The most that Graph answers for sign-ins, and its default (https://learn.microsoft.com/graph/api/signin-list).
 PAGE_RECORDS: Final = 1000

@@ -10,7 +10,7 @@ import sentry_sdk
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
 from sekoia_automation.module import Module
 
-from graph_entra.clouds import CloudName
+from graph_entra.microsoft.clouds import CloudName
 
 # What a person may enter, for the sentence that names a wrong entry. Keys: module and connector configuration.
 ALLOWED: Mapping[str, str] = {

@@ -1,29 +1,23 @@
-"""The SDK's PersistentJSON made crash-safe, and the files beside it.
+"""Small files that survive a crash, on a local path or on the SDK's S3 path.
 
 On a local path a file is written aside and replaced, so that a kill leaves the old text or the new one, never a part.
-On the SDK's S3 path one object is written whole, which is S3's own atomic unit; ``os.replace`` would act on the local
-disk there. Whatever cannot be read is set aside under another name, reported, and treated as absent.
+On S3 one object is written whole, which is S3's own atomic unit; ``os.replace`` would act on the local disk there.
+Whatever cannot be read is set aside under another name, reported, and treated as absent.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
 
-import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 from s3path import S3Path
-from sekoia_automation.storage import PersistentJSON
 
+from graph_entra.clock import Clock
 from graph_entra.errors import StorageFailed
-
-STATE_VERSION: Final = 1
-CONTEXT_FILE: Final = "context.json"
 
 # Called with a file's name and what was wrong with it.
 Damage = Callable[[str, str], None]
@@ -36,8 +30,9 @@ class Files:
         StorageFailed: from every method, when the data path does not answer or is full.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Clock) -> None:
         self.folder = folder
+        self._clock = clock
         self._local = not isinstance(folder, S3Path)
 
     def read(self, name: str) -> bytes | None:
@@ -107,7 +102,7 @@ class Files:
             why: becomes part of the new name.
             instead: what takes its place, in one step: a crash leaves the one or the other there, never nothing.
         """
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        stamp = datetime.fromtimestamp(self._clock.time(), UTC).strftime("%Y%m%dT%H%M%S%f")
         new_name = f"{name}.{why}-{stamp}"
         with _storage("rename", name):
             if self._local and not instead:
@@ -125,98 +120,6 @@ class Files:
         if self._local:
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
-
-
-class ContextStore(PersistentJSON):
-    """``context.json``: the cursors of every stream of one connector, in one object.
-
-    The SDK's own class truncates the file and then writes it, takes a torn file for an empty one, and saves even when
-    the block raised; this one does none of that. One object serves the whole process: two would overwrite each other.
-
-    Args:
-        files: the data path.
-        tenant_id: whose cursors they are; those of another tenant are set aside.
-        on_damage: told the new name of a file that was set aside, and why.
-    """
-
-    def __init__(self, files: Files, tenant_id: str, on_damage: Damage) -> None:
-        super().__init__(CONTEXT_FILE, files.folder)
-        self._files = files
-        self._tenant_id = tenant_id
-        self._on_damage = on_damage
-        self._lock = threading.Lock()
-        self.damaged = False
-        self.load()
-
-    def load(self) -> None:  # type: ignore[override]
-        """Read the file. One that cannot be used is set aside and ``damaged`` says so.
-
-        Raises:
-            StorageFailed: the data path does not answer.
-        """
-        content = self._files.read(CONTEXT_FILE)
-        if content is None:
-            self._data = self._empty()
-            return
-        try:
-            data = orjson.loads(content)
-        except orjson.JSONDecodeError:
-            data = None
-        why = self._unusable(data)
-        if why is None:
-            self._data = data
-            return
-        other_tenant = why == "other-tenant"
-        self._on_damage(self._files.set_aside(CONTEXT_FILE, why), why)
-        # Another tenant's cursors say nothing of this one: it begins like a new installation.
-        self.damaged = not other_tenant
-        self._data = self._empty()
-
-    def dump(self) -> None:  # type: ignore[override]
-        """Write the file.
-
-        Raises:
-            StorageFailed: the data path does not answer or is full; the old file is whole.
-        """
-        self._files.replace(CONTEXT_FILE, orjson.dumps(self._data, option=orjson.OPT_INDENT_2))
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            self.dump()
-
-    def stream(self, key: str) -> Any:
-        """What was saved for a stream; None if nothing was."""
-        return self._data["streams"].get(key)
-
-    def save_stream(self, key: str, state: dict[str, Any]) -> None:
-        """Save one stream's state, from any thread; nothing is written when nothing changed.
-
-        Raises:
-            StorageFailed: see :meth:`dump`; the next call writes it.
-        """
-        with self._lock:
-            before = self._data["streams"].get(key)
-            if before == state:
-                return
-            self._data["streams"][key] = state
-            try:
-                self.dump()
-            except StorageFailed:
-                self._data["streams"][key] = before
-                raise
-
-    def _empty(self) -> dict[str, Any]:
-        return {"version": STATE_VERSION, "tenant_id": self._tenant_id, "streams": {}}
-
-    def _unusable(self, data: Any) -> str | None:
-        if not isinstance(data, dict) or not isinstance(data.get("streams"), dict):
-            return "damaged"
-        if data.get("version") != STATE_VERSION:
-            return "unknown-version"
-        # Ids and domains are the same in capitals.
-        if str(data.get("tenant_id")).lower() != self._tenant_id.lower():
-            return "other-tenant"
-        return None
 
 
 @contextmanager

@@ -6,29 +6,28 @@ live first, and take turns at delivery. Every wait is a sleep that a stop cancel
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable
 from typing import Final
 
-from graph_entra import lanes, metrics
-from graph_entra.budget import Budget
-from graph_entra.collector import Collector, Taken
+from graph_entra.clock import Clock
 from graph_entra.errors import GraphRefused, PassesByItself, PersonMustAct, WindowTooWide
-from graph_entra.lanes import Window
-from graph_entra.problems import STORAGE, Log, Problems
-from graph_entra.progress import BacklogProgress
-from graph_entra.streams import graph_time
+from graph_entra.microsoft.rate_limit import RateLimiter
+from graph_entra.reading import lanes
+from graph_entra.reading.collector import Collector
+from graph_entra.records import Taken
+from graph_entra.streams import DAY_S, HOUR_S, Stretch, Window, graph_time
+from graph_entra.telling import metrics
+from graph_entra.telling.backlog_progress import BacklogProgress
+from graph_entra.telling.problem_log import STORAGE, Log, ProblemLog
 
 # The longest window to ask for, and how far a slow answer shrinks it.
-WIDEST_S: Final = 7 * lanes.DAY_S
-FIRST_SPAN_S: Final = lanes.DAY_S
+WIDEST_S: Final = 7 * DAY_S
+FIRST_SPAN_S: Final = DAY_S
 NARROWEST_S: Final = 60
 # A lane that has not moved for so long beyond its own waits is stuck.
 STUCK_S: Final = 900.0
 # The smallest retention there is: 7 days without a licence.
-LEAST_RETENTION_S: Final = 7 * lanes.DAY_S
-_REFUSED_STEP_S: Final = 6 * lanes.HOUR_S
+LEAST_RETENTION_S: Final = 7 * DAY_S
+_REFUSED_STEP_S: Final = 6 * HOUR_S
 _IDLE_S: Final = 15.0
 _LATE_EVERY_S: Final = 3600.0
 _BAD_REQUEST: Final = 400
@@ -59,7 +58,7 @@ class StreamSchedule:
         budget: asked how long Graph wants to be left alone.
         problems: told of what fails and what recovers.
         log: writes a line.
-        clock: the time, in seconds since 1970.
+        clock: the time.
     """
 
     def __init__(
@@ -67,10 +66,10 @@ class StreamSchedule:
         collector: Collector,
         *,
         period_s: int,
-        budget: Budget,
-        problems: Problems,
+        budget: RateLimiter,
+        problems: ProblemLog,
         log: Log,
-        clock: Callable[[], float] = time.time,
+        clock: Clock,
     ) -> None:
         self.collector = collector
         self._key = collector.stream.key
@@ -82,20 +81,20 @@ class StreamSchedule:
         self._overlap_s = lanes.OVERLAP_S
         self._live_span_s = WIDEST_S
         self._span_s = FIRST_SPAN_S
-        self._due_s = time.monotonic()
-        self._progress = BacklogProgress()
+        self._due_s = self._clock.monotonic()
+        self._progress = BacklogProgress(clock)
         self._late_told_s = float("-inf")
         self._live_works = False
-        self._gap: lanes.Stretch | None = None
+        self._gap: Stretch | None = None
 
     @property
     def stuck(self) -> bool:
         """True if the live lane has not moved for :data:`STUCK_S` beyond its own waits and those that Graph asks."""
-        return time.monotonic() > max(self._due_s, self._budget.not_before_s) + STUCK_S
+        return self._clock.monotonic() > max(self._due_s, self._budget.not_before_s) + STUCK_S
 
     def alive(self) -> None:
         """The lane moves, or waits for something that answers, such as an intake that is down."""
-        self._due_s = max(self._due_s, time.monotonic())
+        self._due_s = max(self._due_s, self._clock.monotonic())
 
     def took(self, taken: Taken) -> None:
         """A page of this stream was delivered. From any thread."""
@@ -110,33 +109,33 @@ class StreamSchedule:
         """Read what is new, every period, for ever."""
         backoff = Backoff()
         while True:
-            started_s = self._clock()
+            started_s = self._clock.time()
             try:
                 caught_up = await self._live_pass(int(started_s))
             except Exception as error:  # noqa: BLE001 - the outermost loop: a lane never dies
                 self._live_works = False
                 wait_s = self._trouble("live", error, backoff)
                 if isinstance(error, WindowTooWide):
-                    self._live_span_s = max(NARROWEST_S, min(self._live_span_s, lanes.HOUR_S) // 2)
+                    self._live_span_s = max(NARROWEST_S, min(self._live_span_s, HOUR_S) // 2)
             else:
                 backoff.tries = 0
                 self._live_works = True
                 self._problems.recovered(f"{self._key} (live)")
                 self._problems.recovered(STORAGE)
                 # No longer than a period, even if the clock was set back meanwhile.
-                left_s = min(self._period_s, max(0.0, started_s + self._period_s - self._clock()))
+                left_s = min(self._period_s, max(0.0, started_s + self._period_s - self._clock.time()))
                 wait_s = left_s if caught_up else 0.0
-            self._due_s = time.monotonic() + wait_s
-            await asyncio.sleep(wait_s)
+            self._due_s = self._clock.monotonic() + wait_s
+            await self._clock.sleep(wait_s)
 
     async def rest(self) -> None:
         """Read backlog and settle lanes, whenever there is something to read."""
         backoff = Backoff()
         while True:
-            now_s = int(self._clock())
+            now_s = int(self._clock.time())
             window = lanes.rest_window(self.collector.state, now_s, self._span_s)
             if window is None:
-                await asyncio.sleep(min(_IDLE_S, max(1, lanes.next_rest_s(self.collector.state, now_s) - now_s)))
+                await self._clock.sleep(min(_IDLE_S, max(1, lanes.next_rest_s(self.collector.state, now_s) - now_s)))
                 continue
             try:
                 await self.collector.read(window)
@@ -145,7 +144,7 @@ class StreamSchedule:
                     self._span_s = max(NARROWEST_S, min(self._span_s, window.end_s - window.start_s) // 2)
                 if isinstance(error, GraphRefused) and await self._beyond_retention(error, window, now_s):
                     continue
-                await asyncio.sleep(self._trouble("history", error, backoff))
+                await self._clock.sleep(self._trouble("history", error, backoff))
             else:
                 backoff.tries = 0
                 self._problems.recovered(f"{self._key} (history)")
@@ -164,7 +163,7 @@ class StreamSchedule:
         self._live_span_s = min(WIDEST_S, self._live_span_s * 2)
         self._tell_late(now_s)
         metrics.show(self._key, self.collector.state)
-        metrics.LAST_SUCCESS.labels(self._key).set(self._clock())
+        metrics.LAST_SUCCESS.labels(self._key).set(self._clock.time())
         return window.end_s >= now_s
 
     def _adapt_overlap(self, pages: int) -> None:
@@ -192,12 +191,10 @@ class StreamSchedule:
         It is, if the same question about the present is answered: a stream that is refused altogether keeps its
         backlog.
         """
-        old = window.start_s < now_s - LEAST_RETENTION_S + lanes.HOUR_S
+        old = window.start_s < now_s - LEAST_RETENTION_S + HOUR_S
         if error.status != _BAD_REQUEST or not old or not self._live_works:
             return False
-        lost = await self.collector.give_up(
-            min(window.start_s + _REFUSED_STEP_S, now_s - LEAST_RETENTION_S + lanes.HOUR_S)
-        )
+        lost = await self.collector.give_up(min(window.start_s + _REFUSED_STEP_S, now_s - LEAST_RETENTION_S + HOUR_S))
         for stretch in lost:
             self._problems.lost(self._key, stretch)
         return True
@@ -227,12 +224,12 @@ class StreamSchedule:
 
     def _tell_late(self, now_s: int) -> None:
         late_s, lane = lanes.late_s(self.collector.state, now_s)
-        if late_s < lanes.HOUR_S or time.monotonic() - self._late_told_s < _LATE_EVERY_S:
+        if late_s < HOUR_S or self._clock.monotonic() - self._late_told_s < _LATE_EVERY_S:
             return
-        self._late_told_s = time.monotonic()
+        self._late_told_s = self._clock.monotonic()
         why = "backlog is read first" if self.collector.state.gaps else "the request budget does not suffice"
         self._log(
-            f"{self._key}: {lane} is {late_s / lanes.HOUR_S:.1f} h late, because {why}: what Graph shows late or "
+            f"{self._key}: {lane} is {late_s / HOUR_S:.1f} h late, because {why}: what Graph shows late or "
             "changes arrives so much later. Live records are not affected.",
             "info",
         )

@@ -14,9 +14,16 @@ import requests
 from sekoia_automation.account_validator import AccountValidator
 from sekoia_automation.exceptions import ModuleConfigurationError, SendEventError
 
-from graph_entra.budget import Budget
-from graph_entra.clouds import CLOUDS, Cloud
-from graph_entra.diagnosis import (
+from graph_entra.clock import Clock, SystemClock
+from graph_entra.errors import CredentialRejected, GraphEntraError, GraphRefused, PassesByItself
+from graph_entra.microsoft.clouds import CLOUDS, Cloud
+from graph_entra.microsoft.graph import Graph
+from graph_entra.microsoft.rate_limit import RateLimiter
+from graph_entra.microsoft.tenant_cloud import home_clouds
+from graph_entra.sekoia.lifecycle import TALKATIVE
+from graph_entra.sekoia.module import GraphEntraModule, configuration_sentence
+from graph_entra.streams import AUDITS, sign_in_stream
+from graph_entra.telling.diagnosis import (
     LICENCE_CODE,
     NO_CONSENT,
     NO_PERMISSION,
@@ -26,12 +33,6 @@ from graph_entra.diagnosis import (
     Advice,
     advise,
 )
-from graph_entra.discovery import home_clouds
-from graph_entra.errors import CredentialRejected, GraphEntraError, GraphRefused, PassesByItself
-from graph_entra.graph import Graph
-from graph_entra.lifecycle import TALKATIVE
-from graph_entra.module import GraphEntraModule, configuration_sentence
-from graph_entra.streams import AUDITS, sign_in_stream
 
 # The form waits: an answer comes within a minute, whatever hangs. The check ends so long after the start, and the
 # platform is told twice, in two tries of so long each.
@@ -51,11 +52,12 @@ class GraphEntraAccountValidator(AccountValidator):
     """Gets a token, reads its roles, one audit and one sign-in; never raises."""
 
     module: GraphEntraModule
+    clock: Clock = SystemClock()
     _began_s: float | None = None
 
     def execute(self) -> None:
         """As the SDK does; a configuration that cannot be read is an answer too."""
-        self._began_s = time.monotonic()
+        self._began_s = self.clock.monotonic()
         for name in TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
         try:
@@ -118,10 +120,11 @@ class GraphEntraAccountValidator(AccountValidator):
             settings.tenant_id,
             settings.client_id,
             settings.client_secret,
-            budget=Budget(spacing_s=0.1),
+            rate_limiter=RateLimiter(self.clock, spacing_s=0.1),
+            clock=self.clock,
             graph_timeout_s=GRAPH_TIMEOUT_S,
         )
-        passed_s = time.monotonic() - self._began_s if self._began_s is not None else 0.0
+        passed_s = self.clock.monotonic() - self._began_s if self._began_s is not None else 0.0
         try:
             async with asyncio.timeout(max(0.0, CHECK_S - passed_s)):
                 try:
@@ -134,16 +137,16 @@ class GraphEntraAccountValidator(AccountValidator):
             await graph.close()
 
     async def _ask(self, graph: Graph, cloud: Cloud) -> str | None:
-        roles = _roles(await _patiently(graph.token))
+        roles = _roles(await self._patiently(graph.token))
         try:
-            await _patiently(lambda: graph.one(AUDITS))
+            await self._patiently(lambda: graph.one(AUDITS))
         except GraphRefused as refusal:
             # Graph's word counts; the token's only says why.
             if refusal.status != 403 or roles is None or PERMISSION in roles:
                 raise
             return _sentence(NO_PERMISSION if roles else NO_CONSENT, refusal)
         try:
-            await _patiently(lambda: graph.one(sign_in_stream("interactiveUser", beta_only=cloud.beta_only)))
+            await self._patiently(lambda: graph.one(sign_in_stream("interactiveUser", beta_only=cloud.beta_only)))
         except GraphRefused as refusal:
             if refusal.code != LICENCE_CODE:
                 raise
@@ -154,20 +157,19 @@ class GraphEntraAccountValidator(AccountValidator):
             )
         return None
 
-
-async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask, and after a fault of the moment ask again, as long as that takes seconds only."""
-    started_s = time.monotonic()
-    left = TRIES
-    while True:
-        left -= 1
-        try:
-            return await ask()
-        except PassesByItself as fault:
-            wait_s = WAIT_S if fault.retry_after_s is None else fault.retry_after_s
-            if left == 0 or time.monotonic() - started_s + wait_s > LONGEST_WAIT_S:
-                raise
-            await asyncio.sleep(wait_s)
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask, and after a fault of the moment ask again, as long as that takes seconds only."""
+        started_s = self.clock.monotonic()
+        left = TRIES
+        while True:
+            left -= 1
+            try:
+                return await ask()
+            except PassesByItself as fault:
+                wait_s = WAIT_S if fault.retry_after_s is None else fault.retry_after_s
+                if left == 0 or self.clock.monotonic() - started_s + wait_s > LONGEST_WAIT_S:
+                    raise
+                await self.clock.sleep(wait_s)
 
 
 async def _where_is(tenant_id: str, cloud: Cloud, otherwise: Advice) -> Advice:

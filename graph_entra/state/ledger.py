@@ -20,9 +20,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
-from graph_entra.lanes import HOUR_S
 from graph_entra.records import Record
-from graph_entra.store import Damage, Files
+from graph_entra.state.files import Damage, Files
+from graph_entra.streams import HOUR_S
 
 _HEADER: Final = b"GEL\x01"
 _FRAME: Final = struct.Struct("<II")

@@ -3,7 +3,6 @@
 # No `from __future__ import annotations` here: the SDK reads the annotation of `configuration` as a class.
 import asyncio
 import gc
-import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,20 +11,24 @@ import requests
 from pydantic import ConfigDict, Field, field_validator
 from sekoia_automation.connector import DefaultConnectorConfiguration
 
-from graph_entra import metrics, problems
-from graph_entra.budget import Budget
-from graph_entra.clouds import CLOUDS, Cloud
-from graph_entra.collector import Collector, Taken
+from graph_entra.clock import Clock, SystemClock
+from graph_entra.delivery.intake import Intake
 from graph_entra.errors import GraphEntraError, IntakeRefused, IntakeUnavailable
-from graph_entra.expiry import HINT_CHARS, Warnings, ends_s, until_next_s
-from graph_entra.graph import Graph
-from graph_entra.intake import Intake
-from graph_entra.lanes import HOUR_S, LIVE
-from graph_entra.lifecycle import HEARTBEAT_EVERY_S, RESTART_AFTER_S, Lifecycle
-from graph_entra.problems import Problems
-from graph_entra.schedule import StreamSchedule
-from graph_entra.store import ContextStore, Files
-from graph_entra.streams import Stream
+from graph_entra.microsoft.clouds import CLOUDS, Cloud
+from graph_entra.microsoft.graph import Graph
+from graph_entra.microsoft.rate_limit import RateLimiter
+from graph_entra.microsoft.secret_expiry import HINT_CHARS, Warnings, ends_s, until_next_s
+from graph_entra.reading.collector import Collector
+from graph_entra.reading.lanes import LIVE
+from graph_entra.reading.schedule import StreamSchedule
+from graph_entra.records import Taken
+from graph_entra.sekoia.lifecycle import HEARTBEAT_EVERY_S, RESTART_AFTER_S, Lifecycle
+from graph_entra.state.context import ContextStore
+from graph_entra.state.files import Files
+from graph_entra.streams import HOUR_S, Stream
+from graph_entra.telling import metrics
+from graph_entra.telling import problem_log as problems
+from graph_entra.telling.problem_log import ProblemLog
 
 SECRET_EVERY_S: Final = 86_400.0
 SECRET_FIRST_S: Final = 5.0
@@ -64,11 +67,14 @@ class EntraConnector(Lifecycle):
 
     configuration: EntraConnectorConfiguration  # type: ignore[override]
 
+    # The one clock; whoever runs a connector in another time than the machine's gives it another before it collects.
+    clock: Clock = SystemClock()
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._problems = Problems(self.write, time.time)
+        self._problems = ProblemLog(self.write, self.clock)
         self._schedules: list[StreamSchedule] = []
-        self._lag = metrics.Lag(0.0, time.time)
+        self._lag = metrics.Lag(0.0, self.clock)
 
     @abstractmethod
     def streams(self, cloud: Cloud) -> list[Stream]:
@@ -85,18 +91,19 @@ class EntraConnector(Lifecycle):
         gc.freeze()
         settings, application = self.configuration, self.module.configuration
         cloud = CLOUDS[application.cloud]
-        files = Files(self.data_path)
+        files = Files(self.data_path, self.clock)
         store = ContextStore(files, application.tenant_id, self._tell_damage)
-        budget = Budget()
+        rate_limiter = RateLimiter(self.clock)
         graph = Graph(
             cloud,
             application.tenant_id,
             application.client_id,
             application.client_secret,
-            budget=budget,
+            rate_limiter=rate_limiter,
+            clock=self.clock,
             on_answer=self._note_answer,
         )
-        intake = Intake(self._push, self._stop_event, self._note_intake_fault)
+        intake = Intake(self._push, self._stop_event, self._note_intake_fault, self.clock)
         self._schedules = [
             StreamSchedule(
                 Collector(
@@ -107,12 +114,13 @@ class EntraConnector(Lifecycle):
                     intake=intake,
                     history_s=settings.start_time * HOUR_S,
                     forward_updates=settings.forward_updates,
-                    clock=time.time,
+                    clock=self.clock,
                     on_taken=self._note_taken,
                     on_damage=self._tell_damage,
                 ),
                 period_s=settings.frequency,
-                budget=budget,
+                budget=rate_limiter,
+                clock=self.clock,
                 problems=self._problems,
                 log=self.write,
             )
@@ -125,7 +133,7 @@ class EntraConnector(Lifecycle):
             "info",
         )
         work = [asyncio.create_task(lane) for s in self._schedules for lane in (s.live(), s.rest())]
-        work.append(asyncio.create_task(self._beat(budget)))
+        work.append(asyncio.create_task(self._beat(rate_limiter)))
         work.append(asyncio.create_task(self._watch_secret(graph)))
         stop = asyncio.create_task(told_to_stop.wait())
         try:
@@ -143,37 +151,37 @@ class EntraConnector(Lifecycle):
         """Say why no lane runs yet."""
         self._problems.report("starting", error, RESTART_AFTER_S)
 
-    async def _beat(self, budget: Budget) -> None:
+    async def _beat(self, rate_limiter: RateLimiter) -> None:
         """Heartbeats say that the loop turns and that no live lane is stuck."""
         while True:
             if not any(schedule.stuck for schedule in self._schedules):
                 self.heartbeat()
-            metrics.SPACING.set(budget.spacing_s)
+            metrics.SPACING.set(rate_limiter.spacing_s)
             self.put_events_lag(self.configuration.intake_key, self._lag.value_s())
-            await asyncio.sleep(HEARTBEAT_EVERY_S)
+            await self.clock.sleep(HEARTBEAT_EVERY_S)
 
     async def _watch_secret(self, graph: Graph) -> None:
         """Once a day, see when the secret ends, if the application may read that."""
         warnings = Warnings()
         while True:
             # After the first polls, which are more urgent.
-            await asyncio.sleep(SECRET_FIRST_S)
+            await self.clock.sleep(SECRET_FIRST_S)
             hint = self.module.configuration.client_secret.get_secret_value()[:HINT_CHARS]
-            now_s = time.time()
+            now_s = self.clock.time()
             end_s = ends_s(await graph.password_credentials(), hint, now_s)
             warning = None if end_s is None else warnings.due(end_s, now_s)
             if warning is not None:
                 self.write(warning, "warning")
             next_s = SECRET_EVERY_S if end_s is None else min(SECRET_EVERY_S, until_next_s(end_s, now_s))
-            await asyncio.sleep(max(0.0, next_s - SECRET_FIRST_S))
+            await self.clock.sleep(max(0.0, next_s - SECRET_FIRST_S))
 
     # Delivery
 
     def _push(self, events: Sequence[str]) -> list[str]:
         # One after the other, on the lane's own thread: the SDK's executor would outlive a stop.
-        started_s = time.monotonic()
+        started_s = self.clock.monotonic()
         event_ids: list[str] = self.push_events_to_intakes(list(events), sync=True)
-        self.put_forward_events_duration(self.configuration.intake_key, time.monotonic() - started_s)
+        self.put_forward_events_duration(self.configuration.intake_key, self.clock.monotonic() - started_s)
         if len(event_ids) >= len(events):
             self._problems.recovered(problems.INTAKE)
         return event_ids
@@ -208,7 +216,7 @@ class EntraConnector(Lifecycle):
         if self.forward_events_duration is not None:
             self.forward_events_duration.labels(intake_key=key)
         # Two live passes that bring nothing, and the time that they take.
-        self._lag = metrics.Lag(2.0 * frequency + 60.0, time.time)
+        self._lag = metrics.Lag(2.0 * frequency + 60.0, self.clock)
         for schedule in self._schedules:
             metrics.begin(schedule.collector.stream.key)
 
