@@ -66,7 +66,8 @@ def own_files(root: Path, suffix: str = "") -> Iterator[Path]:
             for name in subfolders
             if name in OWN_HIDDEN_FOLDERS or not (name.startswith(".") or name == "__pycache__")
         )
-        yield from (Path(folder, name) for name in sorted(names) if name.endswith(suffix))
+        # In a work tree of its own, .git is a file that names a folder of this machine.
+        yield from (Path(folder, name) for name in sorted(names) if name.endswith(suffix) and name != ".git")
 
 
 def expected_files(root: Path) -> list[str]:

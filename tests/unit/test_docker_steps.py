@@ -147,9 +147,8 @@ def test_the_image_suits_the_platform() -> None:
     assert any("rm -rf /tmp && ln -s /dev/shm /tmp" in command for command in IMAGE.of("RUN"))
     assert {"PYTHONDONTWRITEBYTECODE": "1", "PATH": "/venv/bin:$PATH"}.items() <= environment(IMAGE).items()
     assert "--from=build /venv /venv" in IMAGE.of("COPY")
-    assert any("manifest.json" in sources and to == "./" for sources, to in copied(IMAGE)), (
-        "the SDK reads it from there"
-    )
+    # The SDK reads it from there.
+    assert any("manifest.json" in sources and to == "./" for sources, to in copied(IMAGE))
 
 
 def environment(stage: Stage) -> dict[str, str]:
