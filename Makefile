@@ -46,13 +46,13 @@ clean: ## forget the environment, what a run kept, and every cache
 	rm -rf $(VENV) .run .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage junit.xml
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What a proxy that opens TLS signs with is known to the system, while uv and an old pip trust a list of their own. uv is
-# told so by an option. pip is told where the system keeps its certificates, unless it was configured with others; where
-# the system has none, it keeps to its list.
+# What a proxy that opens TLS signs with is known to the system, while uv and an old pip trust a list of their own. uv
+# is told so by an option. pip is told where the system keeps its certificates, unless it was configured with others;
+# where the system has none, it keeps to its list.
 FIND_CERTIFICATES := import os, ssl; paths = ssl.get_default_verify_paths(); \
 	print(paths.cafile or (paths.capath if paths.capath and os.listdir(paths.capath) else ""))
-# Every package is pinned with its hash, so pip has nothing to resolve: without --no-deps, pip before 23.3 (Debian 12) takes
-# pytest-cov's "coverage[toml]" for a package without a pin. That nothing is missing, pip check says.
+# Every package is pinned with its hash, so pip has nothing to resolve: without --no-deps, pip 23.0 to 23.2 (Debian 12)
+# takes pytest-cov's "coverage[toml]" for a package without a pin. That nothing is missing, pip check says.
 PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --require-hashes
 UV_INSTALL := $(VENV)/bin/uv pip install --system-certs --compile-bytecode --python $(VENV)/bin/python --require-hashes
 # Of some 300 lines each, those that show that it goes on. What went wrong is passed on whole.
@@ -72,7 +72,8 @@ $(INSTALLED): requirements/dev.txt
 	@awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements/dev.txt >$(VENV)/uv.txt
 	@set -o pipefail; \
 		certificates=$$($(VENV)/bin/python -c '$(FIND_CERTIFICATES)'); \
-		if [ "$$certificates" ] && ! $(VENV)/bin/python -m pip config list | grep -q '[.]cert='; then export PIP_CERT=$$certificates; fi; \
+		if [ "$$certificates" ] && ! $(VENV)/bin/python -m pip config list | grep -q '[.]cert='; then \
+			export PIP_CERT=$$certificates; fi; \
 		$(PIP_INSTALL) --quiet -r $(VENV)/uv.txt && $(UV_INSTALL) -r requirements/dev.txt 2>&1 | awk '$(UV_PROGRESS)' || \
 		{ echo "uv could not; pip does the same, in some minutes" >&2; \
 		$(PIP_INSTALL) -r requirements/dev.txt | awk '$(PIP_PROGRESS)' && $(VENV)/bin/python -m pip check; }
