@@ -43,7 +43,7 @@ lock: ## solve pyproject.toml again and export the pins; needs poetry with poetr
 	poetry export --with dev --without-urls --output requirements/dev.txt
 
 clean: ## forget the environment, what a run kept, and every cache
-	rm -rf $(VENV) .run .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage junit.xml
+	rm -rf $(VENV) .run .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage coverage.xml junit.xml
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What a proxy that opens TLS signs with is known to the system, while uv and an old pip trust a list of their own. uv
@@ -56,7 +56,7 @@ FIND_CERTIFICATES := import os, ssl; paths = ssl.get_default_verify_paths(); \
 PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --require-hashes
 UV_INSTALL := $(VENV)/bin/uv pip install --system-certs --compile-bytecode --python $(VENV)/bin/python --require-hashes
 # Of some 300 lines each, those that show that it goes on. What went wrong is passed on whole.
-UV_PROGRESS := !/^ ([-+~]|Downloaded) / {print; fflush()}
+UV_PROGRESS := !/^ ([-+~]|Downloaded) / {print; fflush()} /^Installed/ {print "Compiling them"; fflush()}
 PIP_PROGRESS := /^Collecting/ && ++packages % 15 == 0 {print packages " packages downloaded"; fflush()} \
 	/^Installing/ {print "Installing them"; fflush()}
 
