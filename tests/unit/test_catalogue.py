@@ -75,7 +75,12 @@ def swap(name: str, pattern: str, text: str) -> Edit:
 
 def remove(*names: str) -> Edit:
     """Remove files."""
-    return lambda root: [(root / name).unlink() for name in names] and None
+
+    def apply(root: Path) -> None:
+        for name in names:
+            (root / name).unlink()
+
+    return apply
 
 
 # Rule -> a part of the sentence it must say -> what it must say it about.

@@ -364,4 +364,4 @@ def test_no_try_follows_a_stop() -> None:
 
 def test_the_real_wait_listens_to_the_event() -> None:
     """tenacity's own sleep does not: the one used here does."""
-    assert intake_module.sleep_using_event is tenacity.nap.sleep_using_event
+    assert vars(intake_module)["sleep_using_event"] is tenacity.nap.sleep_using_event

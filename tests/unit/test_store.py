@@ -90,7 +90,7 @@ def test_a_full_disk_leaves_no_part_of_an_append(house: House, monkeypatch: pyte
     real = Path.open
 
     def full(self: Path, *args: Any, **kwargs: Any) -> Any:
-        out = real(self, *args, buffering=0, **kwargs)
+        out = real(self, *args, buffering=0, **kwargs)  # type: ignore[call-overload]
         real_write = out.write
 
         class Full:
