@@ -31,7 +31,7 @@ from graph_entra.clock import Clock
 from graph_entra.errors import GraphEntraError, GraphRefused, PagingBroken, Throttled
 from graph_entra.microsoft.clouds import Cloud
 from graph_entra.microsoft.pages import read_page
-from graph_entra.microsoft.rate_limit import RateLimiter
+from graph_entra.microsoft.rate_limit import RateLimiter, is_of_whole_app
 from graph_entra.microsoft.requests import Question, credentials_of, first_page, next_page, one_record
 from graph_entra.microsoft.responses import login_fault, refusal, transport_fault
 from graph_entra.records import Page
@@ -195,7 +195,8 @@ class Graph:
         if self._credential is None:
             # Before the turn: a request that waits for its token would arrive too close to the next.
             await self.token()
-        await self._rate_limiter.turn(window.lane if window else "live", stream.key, goes_on=goes_on)
+        lane = window.lane if window else "live"
+        await self._rate_limiter.turn("edge" if lane == "live" else "unread", goes_on=goes_on)
         credential = self._credential or self._connect()
         status = 0
         try:
@@ -212,7 +213,9 @@ class Graph:
             return response.content
         fault = refusal(response, datetime.fromtimestamp(self._clock.time(), UTC))
         if isinstance(fault, Throttled):
-            self._rate_limiter.throttled(fault.retry_after_s)
+            self._rate_limiter.throttled(fault.retry_after_s, whole_app=is_of_whole_app(response.headers))
+        else:
+            self._rate_limiter.answered()
         if status in (401, 403):
             # A permission that was granted meanwhile shows in a new token only.
             self._forget_token(credential)

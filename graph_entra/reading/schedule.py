@@ -172,7 +172,7 @@ class StreamSchedule:
         The settle lanes make up for it. A page of overlap is cheap; at 100 records a second, 5 minutes of it are 30
         pages, the whole budget.
         """
-        affordable = max(1.0, self._period_s / self._budget.spacing_s / 3 / self._budget.streams)
+        affordable = max(1.0, self._period_s / self._budget.spacing_s / 3)
         if pages > affordable and self._overlap_s > 0:
             if self._overlap_s == lanes.OVERLAP_S:
                 self._log(
