@@ -1,34 +1,38 @@
-"""Sekoia's parser language on jinja2, as far as our two formats speak it: the stages that parse JSON and dates, `set`, filters.
+"""Sekoia's parser language on jinja2, as far as our two formats speak it: it reads JSON and dates, and sets fields.
 
-How it works is not written down in one place. What is here was learned from the documentation and the tests of
-https://github.com/SEKOIA-IO/intake-formats, and test_language.py restates it, fact by fact:
+How it works is not written down in one place. What is here was learned from the documentation and the formats' tests
+of https://github.com/SEKOIA-IO/intake-formats, and test_language.py restates it, fact by fact:
 
 - A pipeline runs its stages in order. A stage whose filter is false is left out, and so is an action.
 - An expression sees what each stage before it gave, by the stage's name; `original` is the event as it came.
-- An expression that stands alone gives its value, whatever its type; with other text around it, a text.
+- An expression that stands alone gives its value, whatever its type. With anything around it, it gives a text, and a
+  text that is written like a list is read as one.
 - What is undefined, null or an empty text is not set; zero, false and an empty list are.
 - An expression that raises sets nothing, and nobody is told. So this module keeps what was raised.
-- A field's type in the taxonomy says what becomes of a value: a keyword is a text. A field that the taxonomy does not
-  have is dropped.
+- A field's type in the taxonomy says what becomes of a value: a keyword is a text, an array a list. A field that the
+  taxonomy does not have is dropped.
 - Times are UTC and have microseconds: further digits are cut.
 
-Beyond that, the platform fills `related.*`, `source.address`, and the parts of `user_agent` by itself; this module does not.
+Beyond that, the platform fills `related`, `source.address` and the parts of `user_agent` by itself; this module does
+not.
 """
 
+import ast
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import orjson
-from jinja2 import Environment, Template, Undefined
-from jinja2.nativetypes import NativeEnvironment, NativeTemplate
+from jinja2 import Template, Undefined
+from jinja2.nativetypes import NativeEnvironment
+from jinja2.runtime import Context
 
 Event = dict[str, Any]
-_EMPTY = (None, "")
 _FRACTION = re.compile(r"(\.\d{1,6})\d*")
 
 
@@ -41,44 +45,35 @@ def is_ip_address(value: object) -> bool:
     return True
 
 
-def _alone_or_text(values: Iterable[Any]) -> Any:
-    parts = list(values)
-    return parts[0] if len(parts) == 1 else "".join(map(str, parts))
+# Its templates give values. What NativeTemplate.render does besides, to read a text as a Python literal, is not done.
+_ENVIRONMENT = NativeEnvironment()
+_ENVIRONMENT.filters["is_ipaddress"] = is_ip_address
+_NOTHING = _ENVIRONMENT.from_string("")
 
 
-class _Values(NativeEnvironment):
-    """Gives a lone expression's value as it is, where NativeEnvironment reads a text as a Python literal."""
-
-    concat = staticmethod(_alone_or_text)  # type: ignore[assignment]
-
-
-class _Template(NativeTemplate):
-    environment_class = _Values
-
-
-_Values.template_class = _Template
-
-
-def _environment() -> Environment:
-    environment = _Values()
-    environment.filters["is_ipaddress"] = is_ip_address
-    return environment
-
-
-_ENVIRONMENT = _environment()
-
-
-@lru_cache(maxsize=None)
+@cache
 def _compiled(expression: str) -> Template:
     return _ENVIRONMENT.from_string(expression)
 
 
-def render(expression: Any, layers: dict[str, Any]) -> Any:
-    """Returns what an expression gives in the layers that the stages made; anything but a text is a constant."""
+def _list_or_text(text: str) -> Any:
+    if text.strip().startswith("[") and text.strip().endswith("]"):
+        for read, written in ((orjson.loads, text), (ast.literal_eval, text.strip())):
+            with suppress(ValueError, SyntaxError):
+                return read(written)
+    return text
+
+
+def render(expression: Any, context: Context) -> Any:
+    """Returns what an expression gives among the stages' layers; a number or a list of no expressions is a constant."""
+    if isinstance(expression, list):
+        return [render(item, context) for item in expression]
     if not isinstance(expression, str):
         return expression
-    value = _compiled(expression).render(layers)
-    return None if isinstance(value, Undefined) else value
+    parts = list(_compiled(expression).root_render_func(context))
+    if len(parts) == 1 and "{" in expression:
+        return None if isinstance(parts[0], Undefined) else parts[0]
+    return _list_or_text("".join(map(str, parts)))
 
 
 def parse_date(text: str) -> str:
@@ -88,14 +83,14 @@ def parse_date(text: str) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _text(value: Any) -> Any:
+def _keyword(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, int | float) else value
 
 
-_AS = {
-    "keyword": _text,
+_AS: dict[str, Callable[[Any], Any]] = {
+    "keyword": _keyword,
     "ip": str,
     "date": str,
     "boolean": bool,
@@ -113,6 +108,15 @@ def set_field(event: Event, name: str, value: Any) -> None:
     event[last] = value
 
 
+def delete_field(event: Event, name: str) -> None:
+    """Takes away what is at a dotted path, and what is empty then."""
+    first, _, rest = name.partition(".")
+    if rest and isinstance(event.get(first), dict):
+        delete_field(event[first], rest)
+    if not rest or event.get(first) == {}:
+        event.pop(first, None)
+
+
 @dataclass(frozen=True)
 class Parser:
     """A format's parser.yml, and the type of each field that it may set."""
@@ -122,16 +126,16 @@ class Parser:
 
     def parse(self, text: str) -> "Parsed":
         """Returns the event that becomes of a raw one, and what was raised on the way."""
-        parsed = Parsed({"original": {"message": text}})
+        parsed = Parsed(self.types)
+        parsed.add("original", {"message": text})
         for stage in self.source["pipeline"]:
             if not parsed.allows(stage):
                 continue
             if "external" in stage:
                 parsed.ask(stage["name"], stage["external"])
-                continue
-            for action in self.source["stages"][stage["name"]]["actions"]:
-                if parsed.allows(action):
-                    parsed.set(action["set"], self.types)
+            else:
+                for action in self.source["stages"][stage["name"]]["actions"]:
+                    parsed.act(action)
         return parsed
 
 
@@ -140,35 +144,54 @@ class Parsed:
     """An event in the making.
 
     Attributes:
-        layers: what each stage gave, by its name.
+        types: the type of each field that may be set.
+        context: what each stage gave, by its name, as jinja2 wants it.
         event: the structured event so far.
         raised: "field: what an expression raised"; the platform swallows it, and the field is missing.
     """
 
-    layers: dict[str, Any]
+    types: dict[str, str]
+    context: Context = field(default_factory=_NOTHING.new_context)
     event: Event = field(default_factory=dict)
     raised: list[str] = field(default_factory=list)
+
+    def add(self, name: str, layer: dict[str, Any]) -> None:
+        """Lets the expressions that follow see what a stage gave."""
+        self.context = _NOTHING.new_context({**self.context.parent, name: layer})
 
     def allows(self, part: dict[str, Any]) -> bool:
         """Whether a stage's or an action's filter, if it has one, is true; one that raises is false."""
         return "filter" not in part or bool(self._rendered("filter", part["filter"]))
 
     def ask(self, name: str, external: dict[str, Any]) -> None:
-        """Runs one of the language's own stages."""
+        """Runs one of the language's own stages; one that cannot read its input gives nothing."""
         properties = external["properties"]
         read = {"json.parse-json": orjson.loads, "date.parse": parse_date}[external["name"]]
-        self.layers[name] = {properties["output_field"]: read(self._rendered(name, properties["input_field"]))}
+        try:
+            self.add(name, {properties["output_field"]: read(render(properties["input_field"], self.context))})
+        except Exception as error:  # noqa: BLE001 -- as for an expression: what follows finds nothing
+            self.raised.append(f"{name}: {error!r}")
 
-    def set(self, fields: dict[str, Any], types: dict[str, str]) -> None:
-        """Runs an action `set`."""
-        for name, expression in fields.items():
-            value = self._rendered(name, expression)
-            if name in types and not (isinstance(value, str | None) and value in _EMPTY):
-                set_field(self.event, name, _AS[types[name]](value))
+    def act(self, action: dict[str, Any]) -> None:
+        """Runs an action: set, translate or delete."""
+        if not self.allows(action):
+            return
+        for name, expression in action.get("set", {}).items():
+            self._set(name, self._rendered(name, expression))
+        for source, name in action.get("mapping", {}).items():
+            dictionary = {str(key): value for key, value in action["dictionary"].items()}
+            word = str(self._rendered(name, "{{" + source + "}}"))
+            self._set(name, self._rendered(name, dictionary.get(word, action.get("fallback"))))
+        for name in action.get("delete", []):
+            delete_field(self.event, name)
+
+    def _set(self, name: str, value: Any) -> None:
+        if name in self.types and value is not None and not (isinstance(value, str) and not value.strip()):
+            set_field(self.event, name, _AS[self.types[name]](value))
 
     def _rendered(self, name: str, expression: Any) -> Any:
         try:
-            return render(expression, self.layers)
+            return render(expression, self.context)
         except Exception as error:  # noqa: BLE001 -- whatever a template raises is what a test wants to see
             self.raised.append(f"{name}: {error!r}")
             return None

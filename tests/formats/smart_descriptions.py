@@ -1,4 +1,4 @@
-"""A sentence for an event, chosen as Sekoia chooses it: of those whose conditions are all met, the one with the most."""
+"""A sentence for an event, chosen as Sekoia does: of those whose conditions are all met, the one with the most."""
 
 import re
 from typing import Any
