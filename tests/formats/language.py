@@ -187,7 +187,10 @@ class Parsed:
 
     def _set(self, name: str, value: Any) -> None:
         if name in self.types and value is not None and not (isinstance(value, str) and not value.strip()):
-            set_field(self.event, name, _AS[self.types[name]](value))
+            try:
+                set_field(self.event, name, _AS[self.types[name]](value))
+            except (TypeError, ValueError) as error:
+                self.raised.append(f"{name}: {error!r}")
 
     def _rendered(self, name: str, expression: Any) -> Any:
         try:
