@@ -1,7 +1,7 @@
 """Our two intake formats, applied to records as Sekoia applies them (language.py says how that is known)."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,34 @@ def parse(connector: str, text: str | bytes) -> Event:
     if parsed.raised:
         raise AssertionError(f"{connector}: {parsed.raised}")
     return parsed.event
+
+
+@dataclass
+class Count:
+    """How many records a format made events of, and what these have.
+
+    Attributes:
+        parsed: events made without an expression that raised.
+        actors: of these, with who did it.
+        outcomes: of these, with success or failure. The rest is of records in which Graph states neither.
+        raised: what was raised, for the records that are not parsed.
+    """
+
+    parsed: int = 0
+    actors: int = 0
+    outcomes: int = 0
+    raised: list[str] = field(default_factory=list)
+
+    def add(self, connector: str, text: str | bytes) -> None:
+        """Counts a record that a connector, known by its docker_parameters, has pushed."""
+        done = load(connector).parse(text)
+        if done.raised:
+            self.raised += done.raised
+            return
+        user = done.event.get("user", {})
+        self.parsed += 1
+        self.actors += "id" in user or "name" in user
+        self.outcomes += done.event["event"]["outcome"] in ("success", "failure")
 
 
 def fields(event: Event, before: str = "") -> dict[str, Any]:

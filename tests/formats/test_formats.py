@@ -14,7 +14,7 @@ import pytest
 
 from tests import records
 from tests.emulator.records import one
-from tests.formats import ECS, FOLDER, FORMATS, fields, load, parse
+from tests.formats import ECS, FOLDER, FORMATS, Count, fields, load, parse
 from tests.formats.filled_fields import connector_of, with_table
 from tests.formats.language import is_ip_address
 from tests.formats.smart_descriptions import describe
@@ -35,12 +35,21 @@ def at(record: Any, path: str) -> Any:
     return record
 
 
-def has_user(record: dict[str, Any]) -> bool:
-    """Whether a record states an actor: a user, a service principal, an application."""
-    initiator = "initiatedBy.user.id", "initiatedBy.user.userPrincipalName", "initiatedBy.app.servicePrincipalId"
-    return any(
-        at(record, path) for path in ("userId", "userPrincipalName", "servicePrincipalId", "appId", *initiator)
-    ) or bool(at(record, "initiatedBy.app.appId"))
+ACTORS = (
+    "userId",
+    "userPrincipalName",
+    "servicePrincipalId",
+    "appId",
+    "initiatedBy.user.id",
+    "initiatedBy.user.userPrincipalName",
+    "initiatedBy.app.servicePrincipalId",
+    "initiatedBy.app.appId",
+)
+
+
+def has_actor(record: dict[str, Any]) -> bool:
+    """Whether a record states who did it: a user, a service principal, an application."""
+    return any(at(record, path) for path in ACTORS)
 
 
 def seen(kind: str, text: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -52,7 +61,7 @@ def seen(kind: str, text: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
 def test_a_sample_gets_an_actor_an_outcome_and_a_category(kind: str, text: bytes) -> None:
     """Whoever is stated is in user.*; nothing raises; what every event must say, it says."""
     record, flat = seen(kind, text)
-    assert bool(flat.get("user.id") or flat.get("user.name")) is has_user(record)
+    assert bool(flat.get("user.id") or flat.get("user.name")) is has_actor(record)
     assert flat["event.outcome"] in ("success", "failure", "unknown")
     assert flat["event.category"] == (["iam"] if kind == "directory_audits" else ["authentication"])
     assert flat["event.type"] in (["start"], ["creation"], ["deletion"], ["change"], ["info"])
@@ -69,6 +78,19 @@ def test_every_record_of_the_emulator_gets_an_actor_and_a_sentence(stream: str) 
         assert flat["user.id"]
         assert flat["event.outcome"]
         assert describe(load(connector).descriptions, flat)
+
+
+def test_events_are_counted_with_their_actor_and_outcome() -> None:
+    """What `make run` says at its end; a record that is no JSON is not parsed, and the count goes on."""
+    count = Count()
+    for kind in records.STREAMS:
+        for text in records.texts(kind):
+            count.add(connector_of(kind), text)
+    count.add("graph_entra_signins", b"not a record")
+    flats = [seen(kind, text)[1] for kind in records.STREAMS for text in records.texts(kind)]
+    assert (count.parsed, count.actors) == (len(flats), sum("user.id" in flat or "user.name" in flat for flat in flats))
+    assert count.outcomes == sum(flat["event.outcome"] != "unknown" for flat in flats)
+    assert count.raised
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -167,6 +189,13 @@ def differs_on_purpose(field: str, record: dict[str, Any], value: Any) -> bool:
     )
 
 
+def as_field(field: str, value: Any) -> Any:
+    """What a member's value is in a field: lists and geo points stay what they are, all else is a text."""
+    if isinstance(value, list) or field.startswith("source.geo.location"):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 @pytest.mark.parametrize(("kind", "text"), SAMPLES)
 def test_what_the_catalogues_format_fills_stays_filled(kind: str, text: bytes) -> None:
     """The same name with the same value, but for what the README names."""
@@ -175,17 +204,8 @@ def test_what_the_catalogues_format_fills_stays_filled(kind: str, text: bytes) -
         value = at(record, member)
         if value in (None, "") or differs_on_purpose(field, record, value):
             continue
-        assert flat[field] == (value if field not in ECS and isinstance(value, list) else flat_text(field, value)), (
-            field
-        )
+        assert flat[field] == as_field(field, value), field
     assert (flat["cloud.provider"], flat["cloud.service.name"]) == ("Azure", "Azure EntraId")
-
-
-def flat_text(field: str, value: Any) -> Any:
-    """What a member's value is in a field: geo points are numbers, all else is a text."""
-    if field.startswith("source.geo.location"):
-        return value
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @pytest.mark.parametrize(
@@ -249,6 +269,30 @@ def test_what_the_catalogues_format_never_mapped_is_there(kind: str, number: int
     """Some values of each field that is new, of each type; None: the field is not set."""
     _, flat = seen(kind, records.texts(kind)[number])
     assert {name: flat.get(name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "members", "actor"),
+    [
+        # Whatever stands in a user's members, an application's own sign-in is the application's.
+        ("service_principal", 0, {"userId": "00000000-0000-0000-0000-000000000000"}, "nightly-export"),
+        ("managed_identity", 1, {"userId": "5e5e", "userDisplayName": "Somebody"}, "func-orders"),
+        # A user's id and an agent's name are two; an unknown type of sign-in by an application has its actor too.
+        ("non_interactive", 2, {"userDisplayName": None, "userPrincipalName": None}, None),
+        ("service_principal", 1, {"signInEventTypes": ["aTypeOfTomorrow"]}, "Build Pipeline"),
+        ("directory_audits", 4, {"initiatedBy": {"user": {"id": "5e5e"}, "app": {"displayName": "App"}}}, None),
+        ("directory_audits", 4, {"initiatedBy": {"user": {"id": ""}, "app": {"displayName": "App"}}}, "App"),
+    ],
+)
+def test_the_id_and_the_name_are_of_one_actor(
+    kind: str, number: int, members: dict[str, Any], actor: str | None
+) -> None:
+    """user.name never belongs to somebody else than user.id."""
+    record = json.loads(records.texts(kind)[number]) | members
+    flat = fields(parse(connector_of(kind), json.dumps(record)))
+    assert flat.get("user.name") == actor
+    if "userId" in members:
+        assert flat["user.id"] == record["servicePrincipalId"]
 
 
 def test_every_target_and_every_change_of_an_audit_is_there() -> None:
