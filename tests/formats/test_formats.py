@@ -63,6 +63,7 @@ def test_a_sample_gets_an_actor_an_outcome_and_a_category(kind: str, text: bytes
     record, flat = seen(kind, text)
     assert bool(flat.get("user.id") or flat.get("user.name")) is has_actor(record)
     assert flat["event.outcome"] in ("success", "failure", "unknown")
+    assert flat.get("action.outcome", "unknown") == flat["event.outcome"]
     assert flat["event.category"] == (["iam"] if kind == "directory_audits" else ["authentication"])
     assert flat["event.type"] in (["start"], ["creation"], ["deletion"], ["change"], ["info"])
     assert flat["event.id"] == flat[PROPERTIES + "id"] == record["id"]
