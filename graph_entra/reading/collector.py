@@ -13,7 +13,9 @@ from contextlib import aclosing
 from typing import Final, Protocol
 
 from graph_entra.clock import Clock
-from graph_entra.delivery.intake import Intake, batches, fit
+from graph_entra.delivery.cut import fit
+from graph_entra.delivery.intake import Intake, Refused, Suspect
+from graph_entra.errors import IntakeUnavailable
 from graph_entra.reading import lanes
 from graph_entra.reading.lanes import StreamState
 from graph_entra.records import Page, Record, Taken
@@ -116,15 +118,17 @@ class Collector:
     def _take(self, window: Window, page: Page, reached_s: int | None, asked_s: int) -> None:
         now_s = int(self._clock.time())
         taken = Taken(self.stream.key, window.lane, read=len(page.records))
-        for batch in batches(self._fresh(page.records, now_s, taken)):
-            with self._intake.in_flight:
-                # Crash here: nothing of the batch is pushed, it is read again.
-                refused = self._intake.deliver(batch)
-                # Crash here: the batch is pushed and not noted. It is read again and repeated: the one in flight.
-                self._keep_refused(refused, taken)
-                self._ledger.add(batch, now_s)
-                # Crash here: the cursor lags behind; the page is read again and the ledger drops these records.
+        # Crash in here: at most the batch in flight is pushed and not noted. It is read again and repeated.
+        delivery = self._intake.deliver(
+            self._fresh(page.records, now_s, taken), lambda batch: self._ledger.add(batch, now_s)
+        )
+        for refused in delivery.refused:
+            self._keep_refused(refused, taken)
+            self._ledger.add([refused.record], now_s)
+        # Crash here: the cursor lags behind; the page is read again and the ledger drops these records.
         self._on_taken(taken)
+        if delivery.suspects:
+            raise _again(delivery.suspects)
         if reached_s is None:
             return
         self.state = lanes.after_page(self.state, window, reached_s, asked_s)
@@ -162,10 +166,9 @@ class Collector:
             taken.late = taken.new
         return fresh
 
-    def _keep_refused(self, refused: list[Record], taken: Taken) -> None:
-        for record in refused:
-            self._files.append(REFUSED_FILE, record.text.encode(errors="surrogatepass") + b"\n")
-            taken.refused.append(record.id or "(no id)")
+    def _keep_refused(self, refused: Refused, taken: Taken) -> None:
+        self._files.append(REFUSED_FILE, refused.record.text.encode(errors="surrogatepass") + b"\n")
+        taken.refused.append(refused.record.id or "(no id)")
 
     def _load(self, history_s: int, on_damage: Callable[[str, str], None]) -> StreamState:
         now_s = int(self._clock.time())
@@ -216,6 +219,15 @@ class _Order:
                 self._pages += 1
                 self._last_s = last.timestamp()
         return int(self._last_s) if self._kept and self._rose else None
+
+
+def _again(suspects: list[Suspect]) -> IntakeUnavailable:
+    """The page has to be read again: the intake refuses records of it, and may take them later."""
+    return IntakeUnavailable(
+        f"the intake refuses {len(suspects)} records of a page (the last with {suspects[-1].status}); they are tried "
+        "again, and kept aside if it goes on",
+        min(suspect.again_in_s for suspect in suspects),
+    )
 
 
 async def _finish(work: Coroutine[object, object, None]) -> None:
