@@ -114,7 +114,7 @@ class _Doubt:
         first_s, last_s: when it was refused first and last (that counted), by the monotonic clock.
         tries: refusals that counted.
         status: of the last one.
-        taken_before: how many records the intake had taken before the first refusal.
+        taken_before: how many records the intake had taken before the first refusal, of a batch with this record in it.
     """
 
     first_s: float
@@ -125,8 +125,11 @@ class _Doubt:
 
 
 class _Refusal(NamedTuple):
+    """A batch that was refused for its content, and how many records had been taken before."""
+
     batch: Sequence[Record]
     status: int
+    taken_before: int
 
 
 @dataclass(slots=True)
@@ -211,17 +214,17 @@ class Intake:
         refusals: list[_Refusal] = []
         start = 0
         while start < len(records):
-            batch, status = self._push_next(records, start, call.then)
-            if status is not None:
-                refusals.append(_Refusal(batch, status))
+            batch, refusal = self._push_next(records, start, call.then)
+            if refusal is not None:
+                refusals.append(refusal)
             start += len(batch)
         return refusals
 
-    def _push_next(self, records: Sequence[Record], start: int, then: Then) -> tuple[Sequence[Record], int | None]:
-        """Push the batch that begins at ``start`` until it is answered, and note it.
+    def _push_next(self, records: Sequence[Record], start: int, then: Then) -> tuple[Sequence[Record], _Refusal | None]:
+        """Push the batch that begins at ``start`` until it is answered, and note it, unless it was refused.
 
         Returns:
-            The batch, and the status if it was refused for its content.
+            The batch, and its refusal.
         """
         tries = 0
         with self._in_flight:
@@ -241,7 +244,7 @@ class Intake:
                 except IntakeRefused as refusal:
                     if meaning(refusal.status) != "content":
                         raise
-                    return batch, refusal.status
+                    return batch, _Refusal(batch, refusal.status, self._taken)
                 else:
                     # Crash here: the batch is pushed and not noted. It is read again and repeated: the one in flight.
                     self._note(batch, then)
@@ -289,7 +292,7 @@ class Intake:
     def _isolate(self, refusal: _Refusal, call: _Call) -> None:
         """Halve a refused batch until who is to blame stands alone."""
         if len(refusal.batch) == 1:
-            self._suspect(refusal.batch[0], refusal.status, call.delivery)
+            self._suspect(refusal, call.delivery)
             return
         call.splits += 1
         if call.splits > _MAX_SPLITS and self._taken == call.taken_before:
@@ -298,14 +301,15 @@ class Intake:
         # Both halves before either is split further: if only one has a culprit, it shows at once that others are taken.
         halves = (refusal.batch[:middle], refusal.batch[middle:])
         for smaller in [one for half in halves for one in self._push_all(half, call)]:
-            self._isolate(smaller, call)
+            self._isolate(smaller._replace(taken_before=refusal.taken_before), call)
 
-    def _suspect(self, record: Record, status: int, delivery: Delivery) -> None:
+    def _suspect(self, refusal: _Refusal, delivery: Delivery) -> None:
         """A record was refused alone: convict it if that has happened often enough, while others were taken."""
+        (record,), status, taken_before = refusal
         now_s = self._clock.monotonic()
         doubt = self._doubts.get(record.identity)
         if doubt is None:
-            doubt = self._doubts[record.identity] = _Doubt(now_s, now_s, 1, status, self._taken)
+            doubt = self._doubts[record.identity] = _Doubt(now_s, now_s, 1, status, taken_before)
         elif now_s >= doubt.last_s + AGAIN_S:
             doubt.tries += 1
             doubt.last_s = now_s

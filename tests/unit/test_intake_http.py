@@ -190,7 +190,14 @@ def test_one_limit_for_a_whole_answer(text: bytes) -> None:
         assert intake_http._timed_out(raised.value)
 
 
-@pytest.mark.parametrize("headers", [b"Content-Length: 2\r\n", b"Connection: close\r\n", b"Content-Length: 0\r\n"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Length: 2\r\nConnection: close\r\n",
+        b"Connection: close\r\n",
+        b"Content-Length: 0\r\nConnection: close\r\n",
+    ],
+)
 def test_a_whole_answer_is_read_whole(headers: bytes) -> None:
     """Whether its length is stated or the connection's end says it, also when it comes in pieces."""
     text = b"" if b": 0" in headers else b"{}"
