@@ -7,13 +7,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final
 
-import requests
 from pydantic import ConfigDict, Field, field_validator
 from sekoia_automation.connector import DefaultConnectorConfiguration
 
 from graph_entra.clock import Clock, SystemClock
 from graph_entra.delivery.intake import Intake
-from graph_entra.errors import GraphEntraError, IntakeRefused, IntakeUnavailable
+from graph_entra.delivery.intake_http import IntakeHttp
+from graph_entra.errors import GraphEntraError, IntakeUnavailable
 from graph_entra.microsoft.clouds import CLOUDS, Cloud
 from graph_entra.microsoft.graph import Graph
 from graph_entra.microsoft.rate_limit import RateLimiter
@@ -32,9 +32,6 @@ from graph_entra.telling.problem_log import ProblemLog
 
 SECRET_EVERY_S: Final = 86_400.0
 SECRET_FIRST_S: Final = 5.0
-INTAKE_TIMEOUT_S: Final = (10.0, 30.0)
-# Statuses of the intake that pass by themselves; every other 4xx needs a person.
-_PASSING: Final = frozenset({408, 425, 429})
 
 
 class EntraConnectorConfiguration(DefaultConnectorConfiguration):
@@ -62,7 +59,7 @@ class EntraConnectorConfiguration(DefaultConnectorConfiguration):
         return value or None
 
 
-class EntraConnector(Lifecycle):
+class EntraConnector(IntakeHttp, Lifecycle):
     """What both connectors share."""
 
     configuration: EntraConnectorConfiguration  # type: ignore[override]
@@ -103,7 +100,7 @@ class EntraConnector(Lifecycle):
             clock=self.clock,
             on_answer=self._note_answer,
         )
-        intake = Intake(self._push, self._stop_event, self._note_intake_fault, self.clock)
+        intake = Intake(self._push, clock=self.clock, stopping=self._stop_event, on_fault=self._note_intake_fault)
         self._schedules = [
             StreamSchedule(
                 Collector(
@@ -177,34 +174,14 @@ class EntraConnector(Lifecycle):
 
     # Delivery
 
-    def _push(self, events: Sequence[str]) -> list[str]:
+    def _push(self, events: Sequence[str]) -> int:
         # One after the other, on the lane's own thread: the SDK's executor would outlive a stop.
         started_s = self.clock.monotonic()
-        event_ids: list[str] = self.push_events_to_intakes(list(events), sync=True)
+        acknowledged = len(self.push_events_to_intakes(list(events), sync=True))
         self.put_forward_events_duration(self.configuration.intake_key, self.clock.monotonic() - started_s)
-        if len(event_ids) >= len(events):
+        if acknowledged >= len(events):
             self._problems.recovered(problems.INTAKE)
-        return event_ids
-
-    def _send_chunk(
-        self, batch_api: str, chunk_index: int, chunk: list[Any], collect_ids: dict[int, list[str]]
-    ) -> None:
-        """Push one chunk, once. The SDK's own retries 4xx for an hour and then swallows the failure."""
-        try:
-            response = self._http_session.post(
-                batch_api,
-                json={"intake_key": self.configuration.intake_key, "jsons": chunk},
-                timeout=INTAKE_TIMEOUT_S,
-            )
-            status = response.status_code
-            if 400 <= status < 500 and status not in _PASSING:
-                raise IntakeRefused(status)
-            if not response.ok:
-                raise IntakeUnavailable(f"the intake answered {status}")
-            collect_ids[chunk_index] = list(response.json()["event_ids"])
-        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-            # `from None`: the request holds the intake's key.
-            raise IntakeUnavailable(f"the intake did not answer properly: {type(error).__name__}") from None
+        return acknowledged
 
     # What the lanes tell
 
