@@ -14,6 +14,7 @@ GraphEntraError
 │   ├── LoginUnavailable    no token could be fetched: the network, a proxy, or Entra itself
 │   └── IntakeUnavailable   5xx, 429, a time-out or a reset, from the intake
 └── StorageFailed           the data path cannot be read or written; tried again, nothing is dropped meanwhile
+    └── DataPathInUse       another process works on it: a person must stop one of the two
 """
 
 from __future__ import annotations
@@ -118,3 +119,7 @@ class IntakeUnavailable(PassesByItself):
 
 class StorageFailed(GraphEntraError):
     """The data path could not be read or written."""
+
+
+class DataPathInUse(StorageFailed):
+    """Another process works on the same data path."""

@@ -20,9 +20,10 @@ from graph_entra.records import Page, Record, Taken
 from graph_entra.state.context import ContextStore
 from graph_entra.state.files import Files
 from graph_entra.state.ledger import Ledger
+from graph_entra.state.refused import RefusedRecords
 from graph_entra.streams import DAY_S, Stream, Stretch, Window
 
-REFUSED_FILE: Final = "refused.jsonl"
+_FOR_EVER_S: Final = 2**40
 # How long a stop waits for a push that is under way, so that its records are noted and not repeated.
 STOP_GRACE_S: Final = 3.0
 
@@ -65,19 +66,19 @@ class Collector:
         on_damage: Callable[[str, str], None],
     ) -> None:
         self.stream = stream
-        self._files = files
+        self._refused = RefusedRecords(files, lambda _count: None)
         self._store = store
         self._source = source
         self._intake = intake
         self._forward_updates = forward_updates
         self._clock = clock
         self._on_taken = on_taken
-        self._ledger = Ledger(files, stream.key, on_damage)
+        self._ledger = Ledger(files, stream, on_damage)
         # The live lane and the others of a stream take turns: both may hold the same record.
         self._turn = asyncio.Lock()
         self.state = self._load(history_s, on_damage)
         # From the first page on: a record that claims an hour which no lane reads is remembered all the same.
-        self._ledger.prune(lanes.floor_s(self.state))
+        self._ledger.keep([(lanes.floor_s(self.state), _FOR_EVER_S)])
 
     async def resume(self, period_s: int) -> lanes.Resumed:
         """Before a live pass: see :func:`graph_entra.reading.lanes.resume`."""
@@ -130,7 +131,7 @@ class Collector:
         self.state = lanes.after_page(self.state, window, reached_s, asked_s)
         self._store.save_stream(self.stream.key, self.state.to_json())
         # Crash here: hours that no lane needs stay until the next page.
-        self._ledger.prune(lanes.floor_s(self.state))
+        self._ledger.keep([(lanes.floor_s(self.state), _FOR_EVER_S)])
 
     def _fresh(self, records: list[Record], now_s: int, taken: Taken) -> list[Record]:
         """The records that have to be pushed."""
@@ -164,7 +165,7 @@ class Collector:
 
     def _keep_refused(self, refused: list[Record], taken: Taken) -> None:
         for record in refused:
-            self._files.append(REFUSED_FILE, record.text.encode(errors="surrogatepass") + b"\n")
+            self._refused.keep(record, 400)
             taken.refused.append(record.id or "(no id)")
 
     def _load(self, history_s: int, on_damage: Callable[[str, str], None]) -> StreamState:
