@@ -60,7 +60,7 @@ _MATERIAL_1: Final = {
 }
 # Records in memory, of one stream: 16 bytes each, and 94 each of those in dictionaries besides.
 MAX_HELD: Final = 1_000_000
-MAX_READY: Final = 100_000
+MAX_READY: Final = 60_000
 # What a shard costs besides its records, in records.
 _SHARD_COST: Final = 16
 # A record dated further ahead than this says nothing true about its creation.
@@ -349,7 +349,7 @@ class Ledger:
     def _load(self, hour: _Hour, files: dict[int, set[str]], number: int) -> None:
         for name in sorted(files.get(number, ())):
             content = self._files.read(name)
-            file = _File(content or b"", self._set_1)
+            file = _File(name, content or b"", self._set_1)
             for minute, entries in file.groups():
                 shard = _Shard(file.set, file.version, minute)
                 hour.add(shard, entries, earlier=(file.set, file.version) != (self._set, VERSION))
@@ -427,7 +427,7 @@ class _File:
         damage: why it cannot be used as it is; None if it can, or if only its last frame is not whole.
     """
 
-    def __init__(self, content: bytes, set_1: int) -> None:
+    def __init__(self, name: str, content: bytes, set_1: int) -> None:
         self._content = content
         begin, version = content[: len(_MAGIC)], content[len(_MAGIC) : _HEADER_1_BYTES]
         self.version = version[0] if version else VERSION
@@ -442,6 +442,8 @@ class _File:
             self.size = _HEADER.size
             if len(content) >= self.size:
                 self.set = _HEADER.unpack_from(content)[2]
+                if f"-{self.set:016x}." not in name:
+                    self.size, self.damage = 0, "damaged"
         if self.size > len(content):
             self.size = 0
 

@@ -60,7 +60,7 @@ class RefusedRecords:
 def _line(record: Record, status: int) -> bytes:
     head = orjson.dumps({"status": status, "id": _utf8(record.id)})
     # JSON allows line breaks between members only: within a text they are escaped.
-    text = record.text.replace("\r", " ").replace("\n", " ").encode(errors="replace")
+    text = record.text.replace("\r", " ").replace("\n", " ").encode()
     return head[:-1] + b',"record":' + text + b"}\n"
 
 
