@@ -44,6 +44,7 @@ class Files:
         self._clock = clock
         self._bucket = Bucket(folder) if isinstance(folder, S3Path) else None
         self._was_there = False
+        self._set_aside = 0
         # Where a file must end, while a torn part that could not be cut off stands behind.
         self._ends: dict[str, int] = {}
 
@@ -135,7 +136,8 @@ class Files:
             instead: what takes its place, in one step: a crash leaves the one or the other there, never nothing.
         """
         stamp = datetime.fromtimestamp(self._clock.time(), UTC).strftime("%Y%m%dT%H%M%S%f")
-        new_name = f"{name}.{why}-{stamp}"
+        self._set_aside += 1
+        new_name = f"{name}.{why}-{stamp}-{self._set_aside}"
         with _storage("rename", name):
             if self._bucket:
                 self._bucket.copy(name, new_name)
