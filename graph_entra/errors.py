@@ -15,6 +15,7 @@ GraphEntraError
 │   └── IntakeUnavailable   5xx, 429, a reset, or an answer that is not the intake's
 │       └── IntakeTimedOut  no whole answer in time: the push may have been stored, and less may be answered
 └── StorageFailed           the data path cannot be read or written; tried again, nothing is dropped meanwhile
+    └── DataPathInUse       another process works on it: a person must stop one of the two
 """
 
 from __future__ import annotations
@@ -131,3 +132,7 @@ class IntakeTimedOut(IntakeUnavailable):
 
 class StorageFailed(GraphEntraError):
     """The data path could not be read or written."""
+
+
+class DataPathInUse(StorageFailed):
+    """Another process works on the same data path."""

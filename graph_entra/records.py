@@ -12,11 +12,12 @@ class Record(NamedTuple):
     """One record of a page.
 
     Attributes:
-        text: its JSON, as it will be pushed.
-        identity: 64 bits that stand for its ``id``; for its content, if it has no usable one.
+        text: its JSON, byte for byte as Graph wrote it.
+        identity: 64 bits that stand for who it is (microsoft/pages.py).
         digest: 64 bits that stand for its material members.
         created_s: second of its creation; None if it states none that can be read.
         id: its ``id``, for messages; None if it has no usable one.
+        repaired: bytes of it were no UTF-8; they are spelled out in ``text``, which says so itself.
     """
 
     text: str
@@ -24,6 +25,7 @@ class Record(NamedTuple):
     digest: int
     created_s: int | None
     id: str | None
+    repaired: bool = False
 
     def by_content(self) -> Record:
         """The same record, known by its content: for one that shares its ``id`` with another."""
@@ -39,6 +41,7 @@ class Page(NamedTuple):
         first_time: creation time of the first record, None if the page is empty or out of order.
         last_time: creation time of the last record, None if the page is empty or out of order.
         ordered: True if every record states a time and none is before the one ahead of it.
+        broken: where and why it breaks off behind its records, in words; None if it is whole.
     """
 
     records: list[Record]
@@ -46,6 +49,7 @@ class Page(NamedTuple):
     first_time: datetime | None
     last_time: datetime | None
     ordered: bool
+    broken: str | None = None
 
 
 @dataclass(slots=True)

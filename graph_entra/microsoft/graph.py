@@ -29,7 +29,7 @@ from msgraph_core import GraphClientFactory
 from pydantic import SecretStr
 
 from graph_entra.clock import Clock
-from graph_entra.errors import GraphEntraError, GraphRefused, PagingBroken, Throttled
+from graph_entra.errors import GraphEntraError, GraphRefused, GraphUnavailable, PagingBroken, Throttled
 from graph_entra.microsoft.clouds import Cloud
 from graph_entra.microsoft.pages import read_page
 from graph_entra.microsoft.rate_limit import RateLimiter
@@ -143,10 +143,12 @@ class Graph:
             if link is not None and broken is None and ahead_allowed:
                 ahead = asyncio.create_task(self._next(stream, window, link))
             try:
-                yield page, link is None
+                yield page, link is None and page.broken is None
             except BaseException:
                 await _abandon(ahead)
                 raise
+            if page.broken is not None:
+                raise GraphUnavailable(page.broken)
             # Not kept until the next one is read: 20 MB and more, where records are large.
             del page
             if broken is not None:

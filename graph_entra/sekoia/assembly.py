@@ -89,7 +89,7 @@ class EntraConnector(IntakeHttp, Lifecycle):
         settings, application = self.configuration, self.module.configuration
         cloud = CLOUDS[application.cloud]
         files = Files(self.data_path, self.clock)
-        store = ContextStore(files, application.tenant_id, self._tell_damage)
+        store = ContextStore(files, [application.tenant_id], self._tell_damage)
         rate_limiter = RateLimiter(self.clock)
         graph = Graph(
             cloud,
