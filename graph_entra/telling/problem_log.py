@@ -148,8 +148,8 @@ class ProblemLog:
             problem = self._open.setdefault((place, advice.cause), _Problem(place, advice, error, now_s))
             problem.error, problem.wait_s = error, retry_in_s
             problem.failed += 1
+            self._take_over(problem, (stream, work))
             met = (stream, work) if place == GRAPH else (None, None)
-            self._take_over(problem, met)
             problem.tries[met] = problem.tries.get(met, (0, 0.0))[0] + 1, now_s + retry_in_s
             problem.works.add(work)
             if stream is not None:
@@ -226,14 +226,14 @@ class ProblemLog:
             self._end(self._clock.monotonic())
 
     def _take_over(self, problem: _Problem, met: Met) -> None:
-        """What Graph answers now counts, with the tries that something else took away until then (401, then 403)."""
+        """What is met now counts, with the tries that another answer of Graph's took away until then (401, then 403)."""
         for other in self._open.values():
-            if other is not problem and other.place == problem.place == GRAPH and other.told_s is None:
-                before = other.tries.pop(met, None)
-                if before is not None:
+            if other is not problem and other.place == GRAPH and other.told_s is None:
+                tries, due_s = other.tries.pop(met, (0, 0.0))
+                if tries and problem.place == GRAPH:
                     problem.since_s = min(problem.since_s, other.since_s)
-                    problem.failed += before[0]
-                    problem.tries[met] = problem.tries.get(met, (0, 0.0))[0] + before[0], before[1]
+                    problem.failed += tries
+                    problem.tries[met] = problem.tries.get(met, (0, 0.0))[0] + tries, due_s
 
     def _forget(self, over: Callable[[_Problem, Met], bool]) -> None:
         for problem in self._open.values():

@@ -299,6 +299,13 @@ def test_what_graph_answers_now_counts(desk: Desk) -> None:
     assert desk.problems.open() == {"graph": 1}
 
 
+def test_a_login_that_fails_is_the_trouble(desk: Desk) -> None:
+    """A token is refused, and no new one is to be had: Graph's 401 is no problem beside that."""
+    desk.fail(TokenRefused("401"))
+    desk.fail(WRONG_SECRET)
+    assert desk.problems.open() == {"login": 1}
+
+
 def test_faults_in_turn_are_not_overlooked(desk: Desk) -> None:
     """503 and a broken chain by turns, for a quarter of an hour: one line, and one when both are over."""
     for _ in range(30):
