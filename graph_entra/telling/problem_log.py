@@ -226,7 +226,7 @@ class ProblemLog:
             self._end(self._clock.monotonic())
 
     def _take_over(self, problem: _Problem, met: Met) -> None:
-        """What is met now counts, with the tries that another answer of Graph's took away until then (401, then 403)."""
+        """What is met now counts, with the tries that another answer of Graph's took away (401, then 403)."""
         for other in self._open.values():
             if other is not problem and other.place == GRAPH and other.told_s is None:
                 tries, due_s = other.tries.pop(met, (0, 0.0))
