@@ -6,11 +6,13 @@ its answers. In the middle Graph answers 503 for three quarters of a minute.
 
 import json
 import re
+import socket
 import subprocess
 import time
 import urllib.parse
 import urllib.request
 from datetime import UTC, datetime
+from functools import partial
 from html import escape
 from pathlib import Path
 from random import Random
@@ -19,7 +21,6 @@ from typing import Any
 
 from docs.dashboard import FOLDER, PANELS, ROWS, Panel
 from tests.emulator import Emulator, Fault
-from tests.emulator.emulator import free_ports
 from tests.emulator.intake import AUDITS_KEY
 from tests.emulator.processes import Connector
 from tests.emulator.run import add_live, furnished_tenant
@@ -34,7 +35,7 @@ Line = list[tuple[float, float]]
 
 def run(folder: Path) -> list[list[tuple[str, Line]]]:
     """Runs, and returns the lines of each panel with their names."""
-    metrics_of = {job: free_ports()[1] for job in ("sign-ins", "audits")}
+    metrics_of = {job: _free_port() for job in ("sign-ins", "audits")}
     prometheus, port = _prometheus(folder, metrics_of)
     tenant = furnished_tenant(datetime.now(UTC))
     rng = Random(1)  # noqa: S311 - the same records every time, no secret
@@ -77,7 +78,7 @@ def _prometheus(folder: Path, metrics_of: dict[str, int]) -> tuple[subprocess.Po
     (folder / "prometheus.yml").write_text(
         json.dumps({"global": {"scrape_interval": f"{EVERY_S}s", "scrape_timeout": "1s"}, "scrape_configs": jobs})
     )
-    port = free_ports()[0]
+    port = _free_port()
     process = subprocess.Popen(  # noqa: S603 - a fixed command line
         [  # noqa: S607 - wherever Debian's package put it
             "prometheus",
@@ -90,6 +91,12 @@ def _prometheus(folder: Path, metrics_of: dict[str, int]) -> tuple[subprocess.Po
     return process, port
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _lines(port: int, panel: Panel, wall_s: float) -> list[tuple[str, Line]]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     found = []
@@ -100,10 +107,14 @@ def _lines(port: int, panel: Panel, wall_s: float) -> list[tuple[str, Line]]:
         with opener.open(address, timeout=10) as answer:
             result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         for series in result:
-            name = re.sub(r"{{(\w+)}}", lambda found, of=series["metric"]: of.get(found[1], ""), legend)
+            name = re.sub(r"{{(\w+)}}", partial(_label, series["metric"]), legend)
             points = [(at_s - wall_s, float(value)) for at_s, value in series["values"] if value != "NaN"]
             found.append((name, points))
     return sorted(found)
+
+
+def _label(labels: dict[str, str], found: re.Match[str]) -> str:
+    return labels.get(found[1], "")
 
 
 def draw(lines: list[list[tuple[str, Line]]]) -> str:
