@@ -21,7 +21,6 @@ from graph_entra.sekoia import account_check as validation
 from graph_entra.sekoia.account_check import GraphEntraAccountValidator
 from graph_entra.sekoia.module import GraphEntraModule
 from tests.emulator import Emulator, Fault, Tenant
-from tests.emulator.emulator import free_ports
 from tests.emulator.processes import ROOT
 
 Arrange = Callable[[Emulator, pytest.MonkeyPatch], None]
@@ -63,7 +62,10 @@ def login_does(fault: Fault) -> Arrange:
 
 def proxy_is_gone(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody listens where the proxy should be."""
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_ports()[0]}")
+    held = socket.socket()  # bound, so that nobody else gets the port, and listening to nobody
+    held.bind(("127.0.0.1", 0))
+    monkeypatch.setattr(emulator, "held", held, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{held.getsockname()[1]}")
 
 
 def network_breaks(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
