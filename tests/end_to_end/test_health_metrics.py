@@ -30,7 +30,6 @@ from graph_entra.sekoia.connectors import EntraAuditsConnector
 from graph_entra.sekoia.module import GraphEntraModule
 from graph_entra.telling import metrics
 from tests.emulator import Emulator, Fault
-from tests.emulator.emulator import free_ports
 from tests.emulator.intake import AUDITS_KEY
 from tests.emulator.processes import Connector
 from tests.emulator.records import one
@@ -344,7 +343,6 @@ class Scraped:
     """What a real process showed: its pages, its log, and what it was given."""
 
     def __init__(self, folder: Path) -> None:
-        liveness, port = free_ports()
         self.key = AUDITS_KEY
         with Emulator() as emulator:
             emulator.login.faults.inject(Fault.html(503), times=3)
@@ -356,13 +354,12 @@ class Scraped:
                 data_path=folder,
                 connector={"frequency": 5},
                 intake_key=AUDITS_KEY,
-                liveness_port=liveness,
-                metrics_port=port,
             )
             self.secrets = (emulator.tenant.client_secret, emulator.platform.token, "Bearer", "eyJ", "skiptoken")
             connector = Connector("graph_entra_audits", environment, folder / "output")
             try:
                 until(lambda: emulator.intake.count >= 2)
+                port, liveness = connector.port("/metrics"), connector.port("/health")
                 until(lambda: self._figures(port).get("graph_entra_backlog_seconds") == 0.0)
                 self.at = emulator.clock()
                 self.page = fetch(port, "/metrics")[1]

@@ -16,11 +16,13 @@ from graph_entra.records import Record
 from graph_entra.state.context import CONTEXT_FILE, ContextStore
 from graph_entra.state.files import Files
 from graph_entra.state.ledger import Ledger
+from tests.clocks import ManualClock
 from tests.integration.rig import Rig
 
 STREAMS = ("interactiveUser", "servicePrincipal")
 TENANT = "72f988bf-0000-4a6c-9d1e-2d7cd011db47"
 NOW_S = 1_790_000_000
+CLOCK = ManualClock(NOW_S)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ class Damages(list[tuple[str, str]]):
 
 def test_files(folder: Path) -> None:
     """Read, replace, append, list, delete and set aside mean the same as on a disk."""
-    files = Files(folder)
+    files = Files(folder, CLOCK)
     assert files.read("a/b.bin") is None
     assert files.names("a") == []
     files.replace("a/b.bin", b"one")
@@ -98,9 +100,9 @@ def test_files(folder: Path) -> None:
 def test_context_is_saved_and_read_again(folder: Path) -> None:
     """What one process saved the next one reads."""
     damages = Damages()
-    store = ContextStore(Files(folder), TENANT, damages.note)
+    store = ContextStore(Files(folder, CLOCK), TENANT, damages.note)
     store.save_stream("interactiveUser", {"live": "2026-11-23T08:00:00Z"})
-    again = ContextStore(Files(folder), TENANT, damages.note)
+    again = ContextStore(Files(folder, CLOCK), TENANT, damages.note)
     assert again.stream("interactiveUser") == {"live": "2026-11-23T08:00:00Z"}
     assert damages == []
     assert not again.damaged
@@ -120,27 +122,27 @@ def test_context_that_cannot_be_used_is_set_aside(folder: Path, content: bytes, 
     """It is kept under another name, reported, and the next save makes a new one."""
     (folder / CONTEXT_FILE).write_bytes(content)
     damages = Damages()
-    store = ContextStore(Files(folder), TENANT, damages.note)
+    store = ContextStore(Files(folder, CLOCK), TENANT, damages.note)
     ((aside, reason),) = damages
     assert reason == why
-    assert Files(folder).read(aside) == content
+    assert Files(folder, CLOCK).read(aside) == content
     assert store.damaged == (why != "other-tenant")
     store.save_stream("interactiveUser", {"live": "now"})
-    assert ContextStore(Files(folder), TENANT, damages.note).stream("interactiveUser") == {"live": "now"}
+    assert ContextStore(Files(folder, CLOCK), TENANT, damages.note).stream("interactiveUser") == {"live": "now"}
 
 
 def test_ledger_is_read_again_and_pruned(folder: Path) -> None:
     """Batches of several hours are remembered by the next process, and hours that no lane needs go."""
     damages = Damages()
-    ledger = Ledger(Files(folder), "interactiveUser", damages.note)
+    ledger = Ledger(Files(folder, CLOCK), "interactiveUser", damages.note)
     for first in range(0, 30, 10):
         ledger.add(map(_record, range(first, first + 10)), NOW_S)
-    again = Ledger(Files(folder), "interactiveUser", damages.note)
+    again = Ledger(Files(folder, CLOCK), "interactiveUser", damages.note)
     assert [again.digest(_record(number), NOW_S) for number in range(30)] == [number + 1 for number in range(30)]
     assert again.digest(_record(31), NOW_S) is None
-    before = len(Files(folder).names("ledger/interactiveUser"))
+    before = len(Files(folder, CLOCK).names("ledger/interactiveUser"))
     again.prune(NOW_S - 7200)
-    assert len(Files(folder).names("ledger/interactiveUser")) < before
+    assert len(Files(folder, CLOCK).names("ledger/interactiveUser")) < before
     assert again.digest(_record(1), NOW_S) == 2
     assert damages == []
 
@@ -149,19 +151,19 @@ def test_ledger_is_read_again_and_pruned(folder: Path) -> None:
 def test_damaged_hour_of_the_ledger(folder: Path, damage: Any) -> None:
     """It is set aside and reported; whole batches before the damage are still known."""
     damages = Damages()
-    ledger = Ledger(Files(folder), "interactiveUser", damages.note)
+    ledger = Ledger(Files(folder, CLOCK), "interactiveUser", damages.note)
     ledger.add([_record(0)], NOW_S)
     ledger.add([_record(1)], NOW_S)
-    (name,) = Files(folder).names("ledger/interactiveUser")
-    content = Files(folder).read(name)
+    (name,) = Files(folder, CLOCK).names("ledger/interactiveUser")
+    content = Files(folder, CLOCK).read(name)
     assert content is not None
     (folder / name).write_bytes(damage(content))
-    again = Ledger(Files(folder), "interactiveUser", damages.note)
+    again = Ledger(Files(folder, CLOCK), "interactiveUser", damages.note)
     assert again.digest(_record(1), NOW_S) is None
     assert (again.digest(_record(0), NOW_S) == 1) == (damage(content) == content[:-5])
     assert len(damages) == 1
     again.add([_record(1)], NOW_S)
-    assert Ledger(Files(folder), "interactiveUser", damages.note).digest(_record(1), NOW_S) == 2
+    assert Ledger(Files(folder, CLOCK), "interactiveUser", damages.note).digest(_record(1), NOW_S) == 2
 
 
 async def test_collector_runs_and_restarts_on_it(rig: Rig, folder: Path) -> None:
@@ -176,7 +178,7 @@ async def test_collector_runs_and_restarts_on_it(rig: Rig, folder: Path) -> None
         assert run.complaints() == []
     assert set(orjson.loads((folder / CONTEXT_FILE).read_bytes())["streams"]) == set(STREAMS)
     for stream in STREAMS:
-        assert Files(folder).names(f"ledger/{stream}")
+        assert Files(folder, CLOCK).names(f"ledger/{stream}")
     assert list(rig.folder.iterdir()) == []
 
 
