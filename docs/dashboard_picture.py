@@ -28,7 +28,7 @@ from tests.emulator.run import add_live, furnished_tenant
 RUN_S = 300.0
 OUTAGE_S = (170.0, 215.0)
 EVERY_S = 2
-COLUMN, HEIGHT = 420, 178
+COLUMN, HEIGHT = 420, 204
 COLOURS = ("#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#f2495c", "#b877d9", "#8ab8ff", "#ffa6b0", "#96d98d", "#ffcb7d")
 Line = list[tuple[float, float]]
 
@@ -135,7 +135,7 @@ def draw(lines: list[list[tuple[str, Line]]]) -> str:
 
 
 def _panel(panel: Panel, lines: list[tuple[str, Line]], x: int, y: int) -> str:
-    left, right, top, bottom = x + 52, x + COLUMN - 18, y + 32, y + HEIGHT - 58
+    left, right, top, bottom = x + 52, x + COLUMN - 18, y + 32, y + HEIGHT - 84
     high = max((value for _, line in lines for _, value in line), default=0.0) * 1.05 or 1.0
     parts = [
         f'<rect x="{x + 8}" y="{y}" width="{COLUMN - 12}" height="{HEIGHT - 8}" fill="#181b1f"/>',
