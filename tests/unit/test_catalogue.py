@@ -218,7 +218,7 @@ def test_the_manifest_keeps_the_contract() -> None:
 
 @pytest.mark.parametrize(
     ("name", "command", "own"),
-    [(SIGN_INS, "graph_entra_signins", {"sign_in_types"}), (AUDITS, "graph_entra_audits", set())],
+    [(SIGN_INS, "graph_entra_signins", {"sign_in_types", "interactive_detail"}), (AUDITS, "graph_entra_audits", set())],
 )
 def test_the_connectors_keep_the_contract(name: str, command: str, own: set[str]) -> None:
     """Users and the platform rely on these commands, names, defaults and bounds."""
