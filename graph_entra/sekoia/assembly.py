@@ -8,20 +8,21 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import requests
-from pydantic import ConfigDict, Field, field_validator
-from sekoia_automation.connector import DefaultConnectorConfiguration
 
 from graph_entra.clock import Clock, SystemClock
 from graph_entra.delivery.intake import Intake
 from graph_entra.errors import GraphEntraError, IntakeRefused, IntakeUnavailable
+from graph_entra.microsoft.certificate import ClientCertificate
 from graph_entra.microsoft.clouds import CLOUDS, Cloud
 from graph_entra.microsoft.graph import Graph
+from graph_entra.microsoft.login import ClientSecret, Login
 from graph_entra.microsoft.rate_limit import RateLimiter
-from graph_entra.microsoft.secret_expiry import HINT_CHARS, Warnings, ends_s, until_next_s
+from graph_entra.microsoft.secret_expiry import Warnings, ends_s, until_next_s
 from graph_entra.reading.collector import Collector
 from graph_entra.reading.lanes import LIVE
 from graph_entra.reading.schedule import StreamSchedule
 from graph_entra.records import Taken
+from graph_entra.sekoia.configuration import EntraConnectorConfiguration
 from graph_entra.sekoia.lifecycle import HEARTBEAT_EVERY_S, RESTART_AFTER_S, Lifecycle
 from graph_entra.state.context import ContextStore
 from graph_entra.state.files import Files
@@ -37,31 +38,6 @@ INTAKE_TIMEOUT_S: Final = (10.0, 30.0)
 _PASSING: Final = frozenset({408, 425, 429})
 
 
-class EntraConnectorConfiguration(DefaultConnectorConfiguration):
-    """What both connectors ask for.
-
-    Attributes:
-        intake_key: the intake's key; kept out of every dump.
-        intake_server: the intake's address; None for the platform's own.
-        frequency: seconds between two polls.
-        start_time: hours of history that the first run reads.
-        forward_updates: push a record again when Graph has materially changed it.
-    """
-
-    model_config = ConfigDict(str_strip_whitespace=True, hide_input_in_errors=True)
-
-    intake_key: str = Field(min_length=1, repr=False, exclude=True)
-    intake_server: str | None = None
-    frequency: int = Field(default=60, ge=1, le=3600)
-    start_time: int = Field(default=24, ge=0, le=720)
-    forward_updates: bool = True
-
-    @field_validator("intake_server")
-    @classmethod
-    def _none_if_blank(cls, value: str | None) -> str | None:
-        return value or None
-
-
 class EntraConnector(Lifecycle):
     """What both connectors share."""
 
@@ -75,6 +51,8 @@ class EntraConnector(Lifecycle):
         self._problems = ProblemLog(self.write, self.clock)
         self._schedules: list[StreamSchedule] = []
         self._lag = metrics.Lag(0.0, self.clock)
+        # When the secret or certificate in use ends, in seconds since 1970; None where that is not known.
+        self.credential_ends_s: float | None = None
 
     @abstractmethod
     def streams(self, cloud: Cloud) -> list[Stream]:
@@ -94,11 +72,20 @@ class EntraConnector(Lifecycle):
         files = Files(self.data_path, self.clock)
         store = ContextStore(files, application.tenant_id, self._tell_damage)
         rate_limiter = RateLimiter(self.clock)
-        graph = Graph(
+        credential = self.module.credential()
+        login = Login(
             cloud,
             application.tenant_id,
             application.client_id,
-            application.client_secret,
+            credential,
+            clock=self.clock,
+            graph_time=self.clock.time,
+            on_date=lambda _date_s: None,
+        )
+        graph = Graph(
+            cloud,
+            login,
+            application.client_id,
             rate_limiter=rate_limiter,
             clock=self.clock,
             on_answer=self._note_answer,
@@ -132,9 +119,12 @@ class EntraConnector(Lifecycle):
             f"{settings.frequency} s",
             "info",
         )
+        note = self.module.credential_note()
+        if note is not None:
+            self.write(note, "info")
         work = [asyncio.create_task(lane) for s in self._schedules for lane in (s.live(), s.rest())]
         work.append(asyncio.create_task(self._beat(rate_limiter)))
-        work.append(asyncio.create_task(self._watch_secret(graph)))
+        work.append(asyncio.create_task(self._watch_credential(graph, credential)))
         stop = asyncio.create_task(told_to_stop.wait())
         try:
             await asyncio.wait([stop, *work], return_when=asyncio.FIRST_COMPLETED)
@@ -160,16 +150,19 @@ class EntraConnector(Lifecycle):
             self.put_events_lag(self.configuration.intake_key, self._lag.value_s())
             await self.clock.sleep(HEARTBEAT_EVERY_S)
 
-    async def _watch_secret(self, graph: Graph) -> None:
-        """Once a day, see when the secret ends, if the application may read that."""
+    async def _watch_credential(self, graph: Graph, credential: ClientSecret | ClientCertificate) -> None:
+        """Once a day, see when the secret or certificate ends: a secret's end is Graph's to tell, if we may ask."""
         warnings = Warnings()
         while True:
             # After the first polls, which are more urgent.
             await self.clock.sleep(SECRET_FIRST_S)
-            hint = self.module.configuration.client_secret.get_secret_value()[:HINT_CHARS]
             now_s = self.clock.time()
-            end_s = ends_s(await graph.password_credentials(), hint, now_s)
-            warning = None if end_s is None else warnings.due(end_s, now_s)
+            if isinstance(credential, ClientCertificate):
+                end_s: float | None = credential.ends_s
+            else:
+                end_s = ends_s(await graph.password_credentials(), credential.hint, now_s)
+            self.credential_ends_s = end_s
+            warning = None if end_s is None else warnings.due(credential.what, end_s, now_s)
             if warning is not None:
                 self.write(warning, "warning")
             next_s = SECRET_EVERY_S if end_s is None else min(SECRET_EVERY_S, until_next_s(end_s, now_s))

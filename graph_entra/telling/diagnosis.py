@@ -7,21 +7,21 @@ https://learn.microsoft.com/graph/errors and https://learn.microsoft.com/graph/r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from graph_entra.errors import (
+    CertificateUntrusted,
     CredentialRejected,
     GraphRefused,
     GraphUnavailable,
     IntakeRefused,
     IntakeUnavailable,
     LoginUnavailable,
-    Obstacle,
     PagingBroken,
     PassesByItself,
+    ProxyInTheWay,
     StorageFailed,
     Throttled,
     TokenRefused,
@@ -59,6 +59,57 @@ OTHER_CLOUD: Final = Advice(
     fatal=True,
 )
 
+_NOT_REGISTERED: Final = Advice(
+    "The certificate is not one of this app registration's.",
+    "Upload its public half under Certificates & secrets > Certificates of the app registration that client_id names, "
+    "and compare the thumbprint there with the one in this line; a new upload takes a minute to be known.",
+    fatal=True,
+)
+_OTHER_APPLICATION: Final = Advice(
+    "What the certificate signed does not fit the application.",
+    "Check client_id: it is the Application (client) ID of the app registration to which the certificate was uploaded.",
+    fatal=True,
+)
+# About the statement that a certificate signs; the codes of
+# https://learn.microsoft.com/azure/developer/java/sdk/troubleshooting-authentication-service-principal too.
+ASSERTION: Final = MappingProxyType(
+    {
+        700027: _NOT_REGISTERED,
+        50012: _NOT_REGISTERED,
+        700030: _NOT_REGISTERED,
+        700024: Advice(
+            "Entra's clock and the one that the certificate's statement was dated by differ.",
+            "If it lasts, have the machine's clock set by NTP.",
+        ),
+        700023: Advice(
+            "The certificate's statement was made for another of Microsoft's clouds.",
+            "Check cloud: it must be the one in which the tenant was created.",
+            fatal=True,
+        ),
+        700021: _OTHER_APPLICATION,
+        50048: _OTHER_APPLICATION,
+        50027: Advice(
+            "Entra cannot read the certificate's statement.",
+            "If it lasts, make a new certificate with an RSA key of 2048 bits and upload its public half.",
+            fatal=True,
+        ),
+        50032: Advice(
+            "The certificate's key is too weak for Entra.",
+            "Make a new certificate with an RSA key of 2048 bits or more and upload its public half.",
+            fatal=True,
+        ),
+        5002738: Advice(
+            "Entra does not take the kind of the certificate's key.",
+            "Make a new certificate with an RSA key of 2048 bits or more and upload its public half.",
+            fatal=True,
+        ),
+        700025: Advice(
+            "The app registration is a public client, which has no secret and no certificate.",
+            "Under Authentication of the app registration, set Allow public client flows to No.",
+            fatal=True,
+        ),
+    }
+)
 ENTRA: Final = MappingProxyType(
     {
         WRONG_SECRET_CODE: Advice(
@@ -89,8 +140,16 @@ ENTRA: Final = MappingProxyType(
             "Check tenant_id: it is the Directory (tenant) ID on the app registration's overview.",
             fatal=True,
         ),
+        50194: Advice(
+            "tenant_id is neither a directory's id nor one of its domains.",
+            "Check tenant_id: it is the Directory (tenant) ID on the app registration's overview, and not a word such "
+            "as common or organizations.",
+            fatal=True,
+        ),
         90038: OTHER_CLOUD,
         900382: OTHER_CLOUD,
+        900432: OTHER_CLOUD,
+        900439: OTHER_CLOUD,
         53003: Advice(
             "A Conditional Access policy blocks the application's sign-in.",
             "Exclude the application from the policy for workload identities, or allow the address from which this "
@@ -102,6 +161,7 @@ ENTRA: Final = MappingProxyType(
             "Check cloud: it must be the one in which the tenant was created.",
             fatal=True,
         ),
+        **ASSERTION,
     }
 )
 NO_TENANT: Final = Advice(
@@ -188,7 +248,6 @@ CERTIFICATE: Final = Advice(
     "Have the proxy leave the cloud's login and Graph addresses alone, or add its certificate authority to the file "
     "that SSL_CERT_FILE names. The secret is not the reason.",
 )
-OBSTACLES: Final[Mapping[Obstacle, Advice]] = MappingProxyType({"proxy": PROXY, "certificate": CERTIFICATE})
 THROTTLED: Final = Advice(
     "Graph answers fewer requests than are asked: 5 in 10 s for all users of this app registration in this tenant.",
     "If it lasts, give this module an app registration of its own.",
@@ -219,13 +278,16 @@ def advise(error: Exception) -> Advice:
     if isinstance(error, CredentialRejected):
         if error.code == WRONG_SECRET_CODE and error.secret_is_guid:
             return SECRET_ID
-        return ENTRA.get(error.code, ENTRA_OTHER)
+        advice = ENTRA.get(error.code, ENTRA_OTHER)
+        if advice is ENTRA_OTHER and error.sentence:
+            return replace(advice, cause=f"{advice.cause.rstrip('.')}: {error.sentence}")
+        return advice
     if isinstance(error, GraphRefused):
         default = _FORBIDDEN if error.status in (401, 403) else GRAPH_REFUSED
         return GRAPH.get(error.code, default)
-    if isinstance(error, PassesByItself) and error.obstacle is not None:
-        return OBSTACLES[error.obstacle]
     for kind, advice in (
+        (CertificateUntrusted, CERTIFICATE),
+        (ProxyInTheWay, PROXY),
         (IntakeRefused, INTAKE),
         (IntakeUnavailable, INTAKE_DOWN),
         (LoginUnavailable, LOGIN_DOWN),
