@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final, Literal
 
 HOUR_S: Final = 3600
@@ -11,6 +13,21 @@ DAY_S: Final = 24 * HOUR_S
 
 # The bounds of a piece of creation time.
 Stretch = tuple[int, int]
+
+# What a window is read for, and what it is called in the log, in CONFIGURE.md and on the dashboard.
+Work = Literal["edge", "unread", "look", "again", "troubled"]
+WORDS: Final[Mapping[Work, str]] = MappingProxyType(
+    {
+        "edge": "new records",
+        "unread": "history",
+        "look": "second look",
+        "again": "history, once more",
+        "troubled": "troubled stretch",
+    }
+)
+# The ages at which a stretch is looked at again.
+LookAge = Literal["15 min", "2 h", "24 h"]
+LOOK_AGES: Final[tuple[LookAge, ...]] = ("15 min", "2 h", "24 h")
 
 SignInType = Literal["interactiveUser", "nonInteractiveUser", "servicePrincipal", "managedIdentity"]
 ApiVersion = Literal["v1.0", "beta"]

@@ -14,10 +14,10 @@ from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.reading import lanes
 from graph_entra.reading.collector import Collector
 from graph_entra.records import Taken
-from graph_entra.streams import DAY_S, HOUR_S, Stretch, Window, graph_time
+from graph_entra.streams import DAY_S, HOUR_S, LookAge, Stretch, Window, Work, graph_time
 from graph_entra.telling import metrics
 from graph_entra.telling.backlog_progress import BacklogProgress
-from graph_entra.telling.problem_log import STORAGE, Log, ProblemLog
+from graph_entra.telling.problem_log import Log, ProblemLog
 
 # The longest window to ask for, and how far a slow answer shrinks it.
 WIDEST_S: Final = 7 * DAY_S
@@ -59,6 +59,7 @@ class StreamSchedule:
         problems: told of what fails and what recovers.
         log: writes a line.
         clock: the time.
+        lag: told of each poll.
     """
 
     def __init__(
@@ -70,8 +71,10 @@ class StreamSchedule:
         problems: ProblemLog,
         log: Log,
         clock: Clock,
+        lag: metrics.Lag | None = None,
     ) -> None:
         self.collector = collector
+        self._lag = lag
         self._key = collector.stream.key
         self._period_s = period_s
         self._budget = budget
@@ -114,14 +117,14 @@ class StreamSchedule:
                 caught_up = await self._live_pass(int(started_s))
             except Exception as error:  # noqa: BLE001 - the outermost loop: a lane never dies
                 self._live_works = False
-                wait_s = self._trouble("live", error, backoff)
+                wait_s = self._trouble("edge", error, backoff)
                 if isinstance(error, WindowTooWide):
                     self._live_span_s = max(NARROWEST_S, min(self._live_span_s, HOUR_S) // 2)
             else:
                 backoff.tries = 0
                 self._live_works = True
-                self._problems.recovered(f"{self._key} (live)")
-                self._problems.recovered(STORAGE)
+                self._problems.served(self._key, "edge")
+                self._problems.stored()
                 # No longer than a period, even if the clock was set back meanwhile.
                 left_s = min(self._period_s, max(0.0, started_s + self._period_s - self._clock.time()))
                 wait_s = left_s if caught_up else 0.0
@@ -144,10 +147,10 @@ class StreamSchedule:
                     self._span_s = max(NARROWEST_S, min(self._span_s, window.end_s - window.start_s) // 2)
                 if isinstance(error, GraphRefused) and await self._beyond_retention(error, window, now_s):
                     continue
-                await self._clock.sleep(self._trouble("history", error, backoff))
+                await self._clock.sleep(self._trouble(_work(window), error, backoff))
             else:
                 backoff.tries = 0
-                self._problems.recovered(f"{self._key} (history)")
+                self._problems.served(self._key, _work(window))
                 self._span_s = min(WIDEST_S, self._span_s * 2)
                 self._after_rest(window)
 
@@ -162,8 +165,10 @@ class StreamSchedule:
         self._adapt_overlap(pages)
         self._live_span_s = min(WIDEST_S, self._live_span_s * 2)
         self._tell_late(now_s)
-        metrics.show(self._key, self.collector.state)
-        metrics.LAST_SUCCESS.labels(self._key).set(self._clock.time())
+        self._show()
+        metrics.polled(self._key, self._clock.time(), self.collector.state.live_s, self._overlap_s)
+        if self._lag is not None:
+            self._lag.reached(self._key, max(0.0, now_s - window.end_s))
         return window.end_s >= now_s
 
     def _adapt_overlap(self, pages: int) -> None:
@@ -183,7 +188,6 @@ class StreamSchedule:
             self._overlap_s //= 2
         elif pages <= affordable / 2 and self._overlap_s < lanes.OVERLAP_S:
             self._overlap_s = min(lanes.OVERLAP_S, self._overlap_s * 2 + 15)
-        metrics.OVERLAP.labels(self._key).set(self._overlap_s)
 
     async def _beyond_retention(self, error: GraphRefused, window: Window, now_s: int) -> bool:
         """Whether the refusal is about a lower bound older than Graph keeps: then move on, and say what is lost.
@@ -196,7 +200,7 @@ class StreamSchedule:
             return False
         lost = await self.collector.give_up(min(window.start_s + _REFUSED_STEP_S, now_s - LEAST_RETENTION_S + HOUR_S))
         for stretch in lost:
-            self._problems.lost(self._key, stretch)
+            self._problems.refused_stretch(self._key, stretch)
         return True
 
     def _tell(self, resumed: lanes.Resumed) -> None:
@@ -210,7 +214,7 @@ class StreamSchedule:
             # While an outage lasts, each try finds the gap a little longer.
             self._gap = (min(resumed.gap[0], self._gap[0] if self._gap else resumed.gap[0]), resumed.gap[1])
         for stretch in resumed.lost:
-            self._problems.lost(self._key, stretch)
+            self._problems.lost(self._key, stretch, "Graph no longer keeps them")
 
     def _tell_gap(self) -> None:
         if self._gap is not None:
@@ -234,12 +238,27 @@ class StreamSchedule:
             "info",
         )
 
-    def _trouble(self, lane: str, error: Exception, backoff: Backoff) -> float:
+    def _trouble(self, work: Work, error: Exception, backoff: Backoff) -> float:
         wait_s = max(backoff.wait_s(error), self._budget.paused_s)
-        self._problems.report(f"{self._key} ({lane})", error, wait_s)
+        self._problems.failed(error, self._key, work, wait_s)
         return wait_s
 
     def _after_rest(self, window: Window) -> None:
-        metrics.show(self._key, self.collector.state)
+        self._show()
         if window.lane == lanes.BACKLOG and not self.collector.state.gaps:
             self._log(f"{self._key}: {self._progress.done()}", "info")
+
+    def _show(self) -> None:
+        state, now_s = self.collector.state, int(self._clock.time())
+        metrics.unread(self._key, lanes.backlog_s(state))
+        for lane in lanes.SETTLE_LANES:
+            metrics.look_overdue(
+                self._key, _AGES[lane.name], now_s - lane.age_s - lane.step_s - state.settle_s[lane.name]
+            )
+
+
+_AGES: Final[dict[str, LookAge]] = {"settle_15m": "15 min", "settle_2h": "2 h", "settle_24h": "24 h"}
+
+
+def _work(window: Window) -> Work:
+    return "unread" if window.lane == lanes.BACKLOG else "look"

@@ -1,9 +1,14 @@
-"""The account validator: does this configuration work, and if not, what has to be changed?"""
+"""The account check: does this configuration work, and if not, what has to be changed?
+
+The person at the form sees one thing of ours: the text that goes with a check that failed. The SDK's ``log`` reaches
+standard output and Sentry only, so a check that succeeds cannot warn. That is why a tenant whose audits can be read and
+whose sign-ins cannot fails the check, with a sentence that says what works and what does not.
+"""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from threading import Event
 from typing import Any, Final, TypeVar
 
 import requests
@@ -106,7 +111,7 @@ class GraphEntraAccountValidator(AccountValidator):
             if attempt <= 1 or 400 <= status < 500:
                 # `from None`: the request holds the platform's token.
                 raise SendEventError("The platform does not take the call", status_code=status) from None
-            time.sleep(1)
+            self.clock.wait(Event(), 1.0)
             return self._send_request(data, verb, attempt - 1)
         return response
 
@@ -154,25 +159,25 @@ class GraphEntraAccountValidator(AccountValidator):
         try:
             await self._patiently(lambda: graph.one(sign_in_stream("interactiveUser", beta_only=cloud.beta_only)))
         except GraphRefused as refusal:
-            if refusal.code != LICENCE_CODE:
-                raise
-            self.log(
-                "The configuration is valid for directory audits, but sign-ins will not come: "
-                + _sentence(advise(refusal), refusal),
-                "warning",
-            )
+            return f"Directory audits can be read, sign-ins cannot. {_sentence(advise(refusal), refusal)}"
         return None
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask, and after a fault of the moment ask again, as long as that takes seconds only."""
+        """Ask, and after a fault of the moment ask again, as long as that takes seconds only.
+
+        The answer that the tenant has no licence is such a fault at times.
+        """
         started_s = self.clock.monotonic()
         left = TRIES
         while True:
             left -= 1
             try:
                 return await ask()
-            except PassesByItself as fault:
-                wait_s = WAIT_S if fault.retry_after_s is None else fault.retry_after_s
+            except (PassesByItself, GraphRefused) as fault:
+                if isinstance(fault, GraphRefused) and fault.code != LICENCE_CODE:
+                    raise
+                asked_s = None if isinstance(fault, GraphRefused) else fault.retry_after_s
+                wait_s = WAIT_S if asked_s is None else asked_s
                 if left == 0 or self.clock.monotonic() - started_s + wait_s > LONGEST_WAIT_S:
                     raise
                 await self.clock.sleep(wait_s)

@@ -28,7 +28,6 @@ from graph_entra.state.context import ContextStore
 from graph_entra.state.files import Files
 from graph_entra.streams import HOUR_S, Stream
 from graph_entra.telling import metrics
-from graph_entra.telling import problem_log as problems
 from graph_entra.telling.problem_log import ProblemLog
 
 SECRET_EVERY_S: Final = 86_400.0
@@ -51,8 +50,6 @@ class EntraConnector(Lifecycle):
         self._problems = ProblemLog(self.write, self.clock)
         self._schedules: list[StreamSchedule] = []
         self._lag = metrics.Lag(0.0, self.clock)
-        # When the secret or certificate in use ends, in seconds since 1970; None where that is not known.
-        self.credential_ends_s: float | None = None
 
     @abstractmethod
     def streams(self, cloud: Cloud) -> list[Stream]:
@@ -91,6 +88,7 @@ class EntraConnector(Lifecycle):
             on_answer=self._note_answer,
         )
         intake = Intake(self._push, self._stop_event, self._note_intake_fault, self.clock)
+        self._lag = metrics.Lag(settings.frequency, self.clock)
         self._schedules = [
             StreamSchedule(
                 Collector(
@@ -110,10 +108,11 @@ class EntraConnector(Lifecycle):
                 clock=self.clock,
                 problems=self._problems,
                 log=self.write,
+                lag=self._lag,
             )
             for stream in self.streams(cloud)
         ]
-        self._begin_metrics(settings.frequency)
+        self._begin_metrics()
         self.write(
             f"Collecting {', '.join(s.collector.stream.key for s in self._schedules)} from {cloud.graph_host} every "
             f"{settings.frequency} s",
@@ -139,7 +138,7 @@ class EntraConnector(Lifecycle):
 
     def failed_to_start(self, error: GraphEntraError) -> None:
         """Say why no lane runs yet."""
-        self._problems.report("starting", error, RESTART_AFTER_S)
+        self._problems.failed(error, None, None, RESTART_AFTER_S)
 
     async def _beat(self, rate_limiter: RateLimiter) -> None:
         """Heartbeats say that the loop turns and that no live lane is stuck."""
@@ -147,6 +146,7 @@ class EntraConnector(Lifecycle):
             if not any(schedule.stuck for schedule in self._schedules):
                 self.heartbeat()
             metrics.SPACING.set(rate_limiter.spacing_s)
+            metrics.problems(self._problems.open())
             self.put_events_lag(self.configuration.intake_key, self._lag.value_s())
             await self.clock.sleep(HEARTBEAT_EVERY_S)
 
@@ -161,8 +161,10 @@ class EntraConnector(Lifecycle):
                 end_s: float | None = credential.ends_s
             else:
                 end_s = ends_s(await graph.password_credentials(), credential.hint, now_s)
-            self.credential_ends_s = end_s
-            warning = None if end_s is None else warnings.due(credential.what, end_s, now_s)
+            warning = None
+            if end_s is not None:
+                metrics.credential_end("certificate" if isinstance(credential, ClientCertificate) else "secret", end_s)
+                warning = warnings.due(credential.what, end_s, now_s)
             if warning is not None:
                 self.write(warning, "warning")
             next_s = SECRET_EVERY_S if end_s is None else min(SECRET_EVERY_S, until_next_s(end_s, now_s))
@@ -176,7 +178,7 @@ class EntraConnector(Lifecycle):
         event_ids: list[str] = self.push_events_to_intakes(list(events), sync=True)
         self.put_forward_events_duration(self.configuration.intake_key, self.clock.monotonic() - started_s)
         if len(event_ids) >= len(events):
-            self._problems.recovered(problems.INTAKE)
+            self._problems.pushed()
         return event_ids
 
     def _send_chunk(
@@ -191,6 +193,7 @@ class EntraConnector(Lifecycle):
             )
             status = response.status_code
             if 400 <= status < 500 and status not in _PASSING:
+                metrics.push_failed("content" if status in (400, 413, 422) else "person")
                 raise IntakeRefused(status)
             if not response.ok:
                 raise IntakeUnavailable(f"the intake answered {status}")
@@ -201,27 +204,25 @@ class EntraConnector(Lifecycle):
 
     # What the lanes tell
 
-    def _begin_metrics(self, frequency: int) -> None:
+    def _begin_metrics(self) -> None:
         key = self.configuration.intake_key
         self.put_forwarded_events(key, 0)
         self.put_discarded_events(key, 0)
         self.put_events_lag(key, 0.0)
         if self.forward_events_duration is not None:
             self.forward_events_duration.labels(intake_key=key)
-        # Two live passes that bring nothing, and the time that they take.
-        self._lag = metrics.Lag(2.0 * frequency + 60.0, self.clock)
         for schedule in self._schedules:
             metrics.begin(schedule.collector.stream.key)
+            self._lag.begin(schedule.collector.stream.key)
 
     def _note_answer(self, stream: str, status: int) -> None:
         metrics.answered(stream, status)
-        if status > 0:
-            self._problems.recovered(problems.SIGN_IN)
 
     def _note_intake_fault(self, fault: IntakeUnavailable) -> None:
         for schedule in self._schedules:
             schedule.alive()
-        self._problems.report("", fault, 20)
+        metrics.push_failed("passes")
+        self._problems.failed(fault, None, None, 20)
 
     def _note_taken(self, taken: Taken) -> None:
         metrics.count(taken)
@@ -232,7 +233,7 @@ class EntraConnector(Lifecycle):
         self.put_forwarded_events(key, taken.new + taken.updated - len(taken.refused))
         self.put_discarded_events(key, len(taken.refused))
         if taken.newest_s is not None and taken.lane == LIVE:
-            self._lag.note(taken.stream, taken.newest_s)
+            self._lag.came(taken.stream, self.clock.time() - taken.newest_s)
             self.put_events_lag(key, self._lag.value_s())
         for record_id in taken.cut:
             self.write(

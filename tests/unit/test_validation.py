@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Coroutine
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,11 +14,12 @@ import orjson
 import pytest
 import requests
 
-from graph_entra.errors import GraphUnavailable, LoginUnavailable, Throttled, WindowTooWide
+from graph_entra.errors import GraphRefused, GraphUnavailable, LoginUnavailable, Throttled, WindowTooWide
 from graph_entra.microsoft import graph
 from graph_entra.sekoia import account_check as validation
 from graph_entra.sekoia.account_check import CALLBACK_TIMEOUT_S, GRAPH_TIMEOUT_S, GraphEntraAccountValidator
 from graph_entra.sekoia.module import GraphEntraModule, GraphEntraModuleConfiguration
+from graph_entra.telling.diagnosis import LICENCE_CODE
 from tests.unit.virtual_time import VirtualLoop
 
 CONFIGURATION = {"tenant_id": "t", "client_id": "c", "client_secret": "s", "cloud": "global"}
@@ -26,10 +28,13 @@ TOKEN = "h." + base64.urlsafe_b64encode(orjson.dumps({"roles": ["AuditLog.Read.A
 
 
 class Clock:
-    """Stands in for `time` in the validator; every wait of a test moves it."""
+    """The validator's clock; every wait of a test moves it, on the loop or off it."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
+
+    def time(self) -> float:
+        return self.monotonic()
 
     def monotonic(self) -> float:
         try:
@@ -37,8 +42,12 @@ class Clock:
         except RuntimeError:
             return self.now_s
 
-    def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def wait(self, event: Event, seconds: float) -> bool:
         self.now_s += seconds
+        return event.is_set()
 
     def run(self, check: Coroutine[Any, Any, Any]) -> Any:
         """Stands in for the validator's own `_run`."""
@@ -88,7 +97,7 @@ class Callback:
     def __call__(self, _verb: str, _url: str, *, json: Any, timeout: float, **_: Any) -> Any:
         if self.hang > 0:
             self.hang -= 1
-            self.clock.sleep(timeout)
+            self.clock.wait(Event(), timeout)
             raise requests.ReadTimeout
         self.told.append(json)
         answer = requests.Response()
@@ -100,7 +109,7 @@ class Callback:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(validation, "time", clock)
+    monkeypatch.setattr(GraphEntraAccountValidator, "clock", clock)
     monkeypatch.setattr(validation, "_run", clock.run)
     return clock
 
@@ -250,14 +259,33 @@ def test_roles_are_read() -> None:
     assert validation._roles(TOKEN) == ["AuditLog.Read.All"]
 
 
-def test_patience_ends(clock: Clock) -> None:
-    """A fault of the moment is asked about three times, no more."""
+def test_a_token_without_roles_accuses_the_consent() -> None:
+    """Entra leaves the claim out where nobody consented to anything: that is known, and not a token that is opaque."""
+    assert validation._roles("h." + base64.urlsafe_b64encode(orjson.dumps({"aud": "x"})).decode() + ".s") == []
+
+
+@pytest.mark.parametrize("fault", [GraphUnavailable("x"), GraphRefused(403, LICENCE_CODE, "")], ids=["down", "licence"])
+def test_patience_ends(clock: Clock, validator: GraphEntraAccountValidator, fault: Exception) -> None:
+    """A fault of the moment is asked about three times, no more; the licence's answer may be one."""
     asked: list[int] = []
 
     async def ask() -> None:
         asked.append(1)
-        raise GraphUnavailable("x")
+        raise fault
 
-    with pytest.raises(GraphUnavailable):
-        clock.run(validation._patiently(ask))
+    with pytest.raises(type(fault)):
+        clock.run(validator._patiently(ask))
     assert len(asked) == validation.TRIES
+
+
+def test_a_refusal_is_not_asked_again(clock: Clock, validator: GraphEntraAccountValidator) -> None:
+    """A permission does not come by waiting."""
+    asked: list[int] = []
+
+    async def ask() -> None:
+        asked.append(1)
+        raise GraphRefused(403, "Authorization_RequestDenied", "")
+
+    with pytest.raises(GraphRefused):
+        clock.run(validator._patiently(ask))
+    assert len(asked) == 1
