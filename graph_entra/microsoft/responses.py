@@ -117,7 +117,14 @@ def _obstacle(error: Exception, text: str) -> GraphEntraError | None:
         return None
     unreached = [link for link in causes if isinstance(link, (httpx.ConnectError, httpx.ConnectTimeout))]
     # Where a proxy leads on, the connection that could not be made is the one to the proxy.
-    return ProxyInTheWay(text) if any(proxied(link.request.url.host) for link in unreached) else None
+    return ProxyInTheWay(text) if any(_was_proxied(link) for link in unreached) else None
+
+
+def _was_proxied(error: httpx.TransportError) -> bool:
+    try:
+        return proxied(error.request.url.host)
+    except RuntimeError:  # an error that belongs to no request
+        return False
 
 
 def refusal(response: httpx.Response, now: datetime) -> GraphEntraError:

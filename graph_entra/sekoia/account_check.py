@@ -25,7 +25,7 @@ from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.microsoft.tenant_cloud import home_clouds
 from graph_entra.sekoia.configuration import configuration_sentence
 from graph_entra.sekoia.library_output import quiet_libraries
-from graph_entra.sekoia.module import GraphEntraModule
+from graph_entra.sekoia.module import GraphEntraModule, GraphEntraModuleConfiguration
 from graph_entra.streams import AUDITS, sign_in_stream
 from graph_entra.telling.diagnosis import (
     LICENCE_CODE,
@@ -33,6 +33,7 @@ from graph_entra.telling.diagnosis import (
     NO_PERMISSION,
     NO_TENANT,
     OTHER_CLOUD,
+    SWAPPED,
     UNKNOWN_TENANT_CODE,
     Advice,
     advise,
@@ -143,7 +144,7 @@ class GraphEntraAccountValidator(AccountValidator):
                 except CredentialRejected as rejection:
                     if rejection.code != UNKNOWN_TENANT_CODE:
                         raise
-                    return _sentence(await _where_is(settings.tenant_id, cloud, advise(rejection)), rejection)
+                    return _sentence(await _where_is(settings, cloud, advise(rejection)), rejection)
         finally:
             await graph.close()
 
@@ -183,13 +184,13 @@ class GraphEntraAccountValidator(AccountValidator):
                 await self.clock.sleep(wait_s)
 
 
-async def _where_is(tenant_id: str, cloud: Cloud, otherwise: Advice) -> Advice:
+async def _where_is(settings: GraphEntraModuleConfiguration, cloud: Cloud, otherwise: Advice) -> Advice:
     """Whether the tenant's id is wrong or the cloud, which the cloud's own login does not tell apart."""
-    homes = await home_clouds(tenant_id)
+    homes = await home_clouds(settings.tenant_id)
     if homes is None or cloud.name in homes:
         return otherwise
     if not homes:
-        return NO_TENANT
+        return SWAPPED if await home_clouds(settings.client_id) else NO_TENANT
     return replace(OTHER_CLOUD, cause=f"{OTHER_CLOUD.cause[:-1]}: {' or '.join(homes)}, not {cloud.name}.")
 
 

@@ -100,10 +100,10 @@ class GraphEntraModule(Module):
         for name in _SECRETS:
             # What the platform writes in a secret's place until it hands the secret over.
             if getattr(self.configuration, name).get_secret_value():
-                return f"The platform did not hand over {name}. Enter {ALLOWED[name]} once more and save."
+                return f"The platform did not hand over {name}. Enter {ALLOWED[name]}, once more, and save."
         return (
-            "client_secret is empty, and client_certificate too. One of them must be there: "
-            f"{ALLOWED['client_secret']}, or {ALLOWED['client_certificate']}."
+            f"client_secret is empty. Enter {ALLOWED['client_secret']}; or, as client_certificate, "
+            f"{ALLOWED['client_certificate']}."
         )
 
     def credential(self) -> ClientSecret | ClientCertificate:

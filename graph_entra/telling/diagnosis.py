@@ -144,6 +144,11 @@ NO_TENANT: Final = Advice(
     "None of Microsoft's clouds knows the tenant.",
     "Check tenant_id: it is the Directory (tenant) ID on the app registration's overview.",
 )
+SWAPPED: Final = Advice(
+    "Entra does not know the tenant; it knows one by the id in client_id.",
+    "Are tenant_id and client_id swapped? On the app registration's overview, tenant_id is the Directory (tenant) ID "
+    "and client_id the Application (client) ID.",
+)
 SECRET_ID: Final = Advice(
     "Entra refuses the client secret: this looks like the Secret ID, which is not the secret.",
     "Paste the secret's Value: it stands beside the Secret ID under Certificates & secrets, and is shown only once. "
