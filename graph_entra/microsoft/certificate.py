@@ -36,9 +36,9 @@ ASSERTION_S: Final = 600
 # Shorter ones cannot sign with PS256, or are refused as weak (AADSTS50032).
 LEAST_KEY_BITS: Final = 1024
 
-# Word processors make one long dash of two.
+# Word processors make one long dash of two. Those behind END may be the next block's, where line breaks were lost.
 _DASHES: Final = r"[-\u2013\u2014]+"
-_BLOCK: Final = re.compile(rf"{_DASHES} ?BEGIN ([A-Z0-9 ]+?) ?{_DASHES}(.*?){_DASHES} ?END \1 ?{_DASHES}")
+_BLOCK: Final = re.compile(rf"{_DASHES} ?BEGIN ([A-Z0-9 ]+?) ?{_DASHES}(.*?){_DASHES} ?END \1 ?(?={_DASHES})")
 # Blanks of every kind, line breaks written out, byte-order marks and characters of no width.
 _BLANK: Final = re.compile(r"(?:\s|\\+[rnt]|[\u200b-\u200f\u2060\ufeff])+")
 _NOT_BASE64: Final = re.compile(r"[^A-Za-z0-9+/=]")

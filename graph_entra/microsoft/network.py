@@ -91,14 +91,23 @@ def _proxy(value: str) -> str | None:
         port = parts.port
     except ValueError:
         return None
-    if scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
+    host = _host(parts.hostname or "")
+    if scheme not in ("http", "https") or host is None or parts.path.strip("/") or parts.query or parts.fragment:
         return None
     if re.search(r"[\s/?#]", credentials):
         return None
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     user, colon, password = credentials.partition(":")
     who = f"{quote(unquote(user), safe='')}{colon}{quote(unquote(password), safe='')}@" if at else ""
     return f"{scheme}://{who}{host}" + (f":{port}" if port is not None else "")
+
+
+def _host(name: str) -> str | None:
+    """A host as it stands in an address; None if it is none that every library takes."""
+    if ":" in name:
+        return None if _address(name) is None else f"[{name}]"
+    if re.fullmatch(r"[0-9.]+", name):
+        return None if _network(name) is None else name
+    return name if _NAME.fullmatch(name) and not name.startswith(".") else None
 
 
 def _proxy_fault(name: str, value: str) -> str:

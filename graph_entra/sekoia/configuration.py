@@ -15,7 +15,8 @@ from sekoia_automation.connector import DefaultConnectorConfiguration
 
 # What a person may enter, for the sentence that names a wrong entry. Keys: module and connector configuration.
 ALLOWED: Mapping[str, str] = {
-    "tenant_id": "the Directory (tenant) ID of the app registration, letters, digits, dots and dashes",
+    "tenant_id": "the Directory (tenant) ID of the app registration, letters, digits, dots and dashes, and not a word "
+    "such as common",
     "client_id": "the Application (client) ID of the app registration, letters, digits and dashes",
     "client_secret": "the Value of a client secret of the app registration",
     "client_certificate": "the PEM of a private key and its certificate, which is uploaded to the app registration",

@@ -19,6 +19,10 @@ from graph_entra.sekoia.configuration import ALLOWED, TidiedConfiguration, tidie
 _M_ARENA_MAX: Final = -8  # <malloc.h>
 # Addresses of Entra's own that stand for no tenant (AADSTS50194).
 _NO_TENANTS: Final = frozenset({"common", "organizations", "consumers", "adfs"})
+_ONCE_MORE: Final[Mapping[str, str]] = {
+    "client_secret": "Enter the secret's Value once more and save.",
+    "client_certificate": "Paste the certificate and its key once more and save.",
+}
 _SECRETS: Final = ("client_secret", "client_certificate")
 
 
@@ -100,7 +104,7 @@ class GraphEntraModule(Module):
         for name in _SECRETS:
             # What the platform writes in a secret's place until it hands the secret over.
             if getattr(self.configuration, name).get_secret_value():
-                return f"The platform did not hand over {name}. Enter {ALLOWED[name]}, once more, and save."
+                return f"The platform did not hand over {name}. {_ONCE_MORE[name]}"
         return (
             f"client_secret is empty. Enter {ALLOWED['client_secret']}; or, as client_certificate, "
             f"{ALLOWED['client_certificate']}."
