@@ -25,7 +25,6 @@ from azure.identity.aio import ClientAssertionCredential, ClientSecretCredential
 from kiota_authentication_azure.azure_identity_authentication_provider import AzureIdentityAuthenticationProvider
 from pydantic import SecretStr
 
-from graph_entra.clock import Clock
 from graph_entra.errors import CredentialRejected, GraphEntraError
 from graph_entra.microsoft.certificate import ClientCertificate
 from graph_entra.microsoft.clouds import Cloud
@@ -92,7 +91,6 @@ class Login:
         tenant_id: the directory (tenant) id, or one of its domains.
         client_id: the application (client) id.
         secret: what the application proves itself with.
-        clock: the time of this machine.
         graph_time: Graph's clock, in seconds since 1970, as well as it is known.
         on_date: told of the ``Date`` of each of Entra's answers, in seconds since 1970.
     """
@@ -104,7 +102,6 @@ class Login:
         client_id: str,
         secret: ClientSecret | ClientCertificate,
         *,
-        clock: Clock,
         graph_time: Callable[[], float],
         on_date: Callable[[float], None],
     ) -> None:
@@ -112,7 +109,6 @@ class Login:
         self._tenant_id = tenant_id
         self._client_id = client_id
         self._secret = secret
-        self._clock = clock
         self._graph_time = graph_time
         self._dated_s = 0.0
         self._transport = EntraTransport(LOGIN_TIMEOUT_S, on_date)

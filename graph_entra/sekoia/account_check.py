@@ -124,7 +124,6 @@ class GraphEntraAccountValidator(AccountValidator):
             settings.tenant_id,
             settings.client_id,
             self.module.credential(),
-            clock=self.clock,
             graph_time=self.clock.time,
             on_date=lambda _date_s: None,
         )

@@ -75,7 +75,6 @@ class EntraConnector(Lifecycle):
             application.tenant_id,
             application.client_id,
             credential,
-            clock=self.clock,
             graph_time=self.clock.time,
             on_date=lambda _date_s: None,
         )
