@@ -61,6 +61,8 @@ class Emulator:
     ) -> None:
         self.tenant = tenant or Tenant()
         self.clock = clock or (lambda: datetime.now(UTC))
+        # The secrets that the platform hands over, where it is not the tenant's client secret.
+        self.secrets: dict[str, str] | None = None
         self.extra_requests: list[PlainRequest] = []
         self._closing = Event()
         self.login = Login(self.tenant, self.clock, self._closing)
@@ -198,7 +200,7 @@ class Emulator:
         asyncio.run_coroutine_threadsafe(job, self._loop).result(10)
 
     def _secrets(self) -> dict[str, str]:
-        return {"client_secret": self.tenant.client_secret}
+        return self.secrets or {"client_secret": self.tenant.client_secret}
 
     async def _start(self) -> None:
         self.tls_port = await self._listen(self._dispatch, self._tls)
