@@ -99,11 +99,15 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _root(error: Exception) -> str:
-    """What it came from: a name, or a proxy's status. Never the text, which may state an address."""
+    """What it came from: a proxy's status, or a name, and the host if that was not reached. Never its text."""
     *_, root = _causes(error)
     proxy = next((link for link in _causes(error) if isinstance(link, httpx.ProxyError)), None)
     status = _STATUS.match(str(proxy))
-    return f"the proxy answered {status[0]}" if status else type(root).__name__
+    if status:
+        return f"the proxy answered {status[0]}"
+    hosts = [_host(link) for link in _causes(error) if isinstance(link, (httpx.ConnectError, httpx.ConnectTimeout))]
+    host = next((host for host in hosts if host is not None and not proxied(host)), None)
+    return f"{type(root).__name__} ({host})" if host else type(root).__name__
 
 
 def _obstacle(error: Exception, text: str) -> GraphEntraError | None:
@@ -115,16 +119,16 @@ def _obstacle(error: Exception, text: str) -> GraphEntraError | None:
         return ProxyInTheWay(text)
     if any(isinstance(link, ssl.SSLError) for link in causes):
         return None
-    unreached = [link for link in causes if isinstance(link, (httpx.ConnectError, httpx.ConnectTimeout))]
+    hosts = [_host(link) for link in causes if isinstance(link, (httpx.ConnectError, httpx.ConnectTimeout))]
     # Where a proxy leads on, the connection that could not be made is the one to the proxy.
-    return ProxyInTheWay(text) if any(_was_proxied(link) for link in unreached) else None
+    return ProxyInTheWay(text) if any(host is not None and proxied(host) for host in hosts) else None
 
 
-def _was_proxied(error: httpx.TransportError) -> bool:
+def _host(error: httpx.TransportError) -> str | None:
     try:
-        return proxied(error.request.url.host)
+        return error.request.url.host
     except RuntimeError:  # an error that belongs to no request
-        return False
+        return None
 
 
 def refusal(response: httpx.Response, now: datetime) -> GraphEntraError:

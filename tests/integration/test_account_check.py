@@ -247,7 +247,8 @@ CASES = {
     "network cut": Case(
         "Entra could not be asked for an access token: the network, a proxy, or Entra itself.",
         "check that the cloud's login address can be reached from here, through HTTPS_PROXY if there is one. "
-        "The secret is not the reason. Details: Entra could not be asked for an access token: gaierror.",
+        "The secret is not the reason. Details: Entra could not be asked for an access token: gaierror "
+        "(login.microsoftonline.com).",
         no_way_out,
     ),
     "connections reset": Case(
