@@ -51,16 +51,19 @@ class CredentialRejected(PersonMustAct):
         code: the number behind ``AADSTS`` (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
         secret_is_guid: the secret looks like the id of a secret, which is a GUID, and not like its value.
         sentence: the first sentence of Entra's own text, without ids; empty if it gave none.
+        thumbprint: of the certificate that was used, as the portal shows it; empty if it was a secret.
     """
 
     kind = "login"
     critical = "when it lasts"
 
-    def __init__(self, code: int, *, secret_is_guid: bool = False, sentence: str = "") -> None:
-        super().__init__(f"Entra refused to sign the application in (AADSTS{code})")
+    def __init__(self, code: int, *, secret_is_guid: bool = False, sentence: str = "", thumbprint: str = "") -> None:
+        used = f" with the certificate of thumbprint {thumbprint}" if thumbprint else ""
+        super().__init__(f"Entra refused to sign the application in{used} (AADSTS{code})")
         self.code = code
         self.secret_is_guid = secret_is_guid
         self.sentence = sentence
+        self.thumbprint = thumbprint
 
 
 class CertificateUntrusted(PersonMustAct):

@@ -23,7 +23,7 @@ from graph_entra.state.context import ContextStore
 from graph_entra.state.files import Files
 from graph_entra.state.ledger import Ledger
 from graph_entra.state.refused import RefusedRecords
-from graph_entra.streams import DAY_S, Stream, Stretch, Window
+from graph_entra.streams import DAY_S, Stream, Stretch, Window, Work
 
 # How long a stop waits for a push that is under way, so that its records are noted and not repeated.
 STOP_GRACE_S: Final = 3.0
@@ -118,6 +118,8 @@ class Collector:
         # Windows of a stream that are in flight together take turns: two may hold the same record.
         self._turn = asyncio.Lock()
         self.coverage = self._load(history_s, on_damage)
+        # From the first page on: a record that claims an hour which is not read again is remembered all the same.
+        self._ledger.keep(self.coverage.read_again())
 
     async def catch_up(self, period_s: int) -> tuple[Stretch | None, coverage_rules.Clipped]:
         """Before a poll: what an outage left, and what Graph no longer keeps."""
@@ -287,7 +289,7 @@ class _Fresh:
     """The records of a page that have to be pushed, and which of them are what."""
 
     stream: str
-    work: str
+    work: Work
     records: list[Record] = field(default_factory=list)
     new: set[int] = field(default_factory=set)
     cut: set[int] = field(default_factory=set)
@@ -303,6 +305,7 @@ class _Fresh:
             late=new if self.work in ("look", "again") else 0,
             updated=len(batch) - new,
             cut=[record.id or "(no id)" for record in batch if record.identity in self.cut],
+            repaired=[record.id or "(no id)" for record in batch if record.repaired],
             refused=[refused] if refused else [],
             newest_s=max((record.created_s for record in batch if record.created_s is not None), default=None),
         )

@@ -275,7 +275,7 @@ def test_a_bad_configuration_is_said_once_and_waited_with(
     [
         ({}, "client_secret is empty."),
         ({"client_secret": ""}, "client_secret is empty."),
-        ({"client_secret": None}, "client_secret cannot be used."),
+        ({"client_secret": None}, "client_secret is empty."),
         ({"client_secret": 5}, "client_secret cannot be used."),
     ],
     ids=str,
