@@ -29,7 +29,7 @@ from tests.virtual import VirtualClock
 # Virtual, all of them.
 PATIENCE_S = 6 * 3600.0
 GLANCE_S = 0.5
-PERIOD_S = 30
+PERIOD_S = 60
 STOP_S = 10.0
 
 
