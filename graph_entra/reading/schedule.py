@@ -14,7 +14,7 @@ from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.reading import lanes
 from graph_entra.reading.collector import Collector
 from graph_entra.records import Taken
-from graph_entra.streams import DAY_S, HOUR_S, LookAge, Stretch, Window, Work, graph_time
+from graph_entra.streams import DAY_S, HOUR_S, LookAge, Stretch, Window, Work
 from graph_entra.telling import metrics
 from graph_entra.telling.backlog_progress import BacklogProgress
 from graph_entra.telling.problem_log import Log, ProblemLog
@@ -218,13 +218,8 @@ class StreamSchedule:
 
     def _tell_gap(self) -> None:
         if self._gap is not None:
-            start, end = map(graph_time, self._gap)
-            self._gap = None
-            self._log(
-                f"{self._key}: nothing was read since {start}. Live records flow again; {start} to {end} is read as "
-                "backlog.",
-                "warning",
-            )
+            gap, self._gap = self._gap, None
+            self._problems.gap(self._key, gap)
 
     def _tell_late(self, now_s: int) -> None:
         late_s, lane = lanes.late_s(self.collector.state, now_s)
