@@ -364,6 +364,16 @@ def test_a_critical_line_promises_no_next_try(desk: Desk) -> None:
     assert "next one in" not in text
 
 
+def test_a_line_comes_of_its_own_tries_only(desk: Desk) -> None:
+    """Hours in which the login was not tried make it neither critical nor an hourly line: nobody knows how it is."""
+    desk.fail(WRONG_SECRET, times=3, every_s=10)
+    desk.clock.advance(2 * HOUR_S)
+    assert desk.fail(DOWN, every_s=1) == []
+    assert desk.levels() == ["error"]
+    desk.clock.advance(60)
+    assert [level for level, _ in desk.fail(WRONG_SECRET)] == ["critical"]
+
+
 def test_critical_comes_once(desk: Desk) -> None:
     """Hours of a rejected secret: error, critical, then an error every hour."""
     desk.fail(WRONG_SECRET, times=400, every_s=30)
