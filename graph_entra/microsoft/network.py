@@ -42,7 +42,9 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> str | None:
     """
     fault = _settle_proxies(environment)
     for name in _named(environment, "no_proxy"):
-        environment[name] = ",".join(dict.fromkeys(_exceptions(environment[name])))
+        entries = dict.fromkeys(_exceptions(environment[name]))
+        # Beside other entries, only httpx would take it for everything.
+        environment[name] = "*" if "*" in entries else ",".join(entries)
     return " ".join(said for said in (fault, _settle_trust(environment)) if said is not None) or None
 
 
