@@ -14,8 +14,10 @@ GraphEntraError
 │   ├── TokenRefused          401: the access token was refused, a new one is fetched
 │   ├── LoginUnavailable      no token could be fetched: the network, or Entra itself
 │   ├── ProxyInTheWay         the proxy to Microsoft cannot be reached, or refuses to connect
-│   └── IntakeUnavailable     5xx, 429, a time-out or a reset, from the intake
+│   └── IntakeUnavailable     5xx, 429, a reset, or an answer that is not the intake's
+│       └── IntakeTimedOut    no whole answer in time: the push may have been stored, and less may be answered
 └── StorageFailed           the data path cannot be read or written; tried again, nothing is dropped meanwhile
+    └── DataPathInUse       another process works on it: a person must stop one of the two
 """
 
 from __future__ import annotations
@@ -155,12 +157,28 @@ class ProxyInTheWay(PassesByItself):
 
 
 class IntakeUnavailable(PassesByItself):
-    """The intake did not acknowledge a push."""
+    """The intake did not acknowledge a push.
+
+    Attributes:
+        host: which host was asked and did not answer; None if it answered.
+    """
 
     kind = "intake"
+
+    def __init__(self, text: str, retry_after_s: float | None = None, *, host: str | None = None) -> None:
+        super().__init__(text, retry_after_s)
+        self.host = host
+
+
+class IntakeTimedOut(IntakeUnavailable):
+    """The intake did not answer in time; it may have stored the push."""
 
 
 class StorageFailed(GraphEntraError):
     """The data path could not be read or written."""
 
     kind = "storage"
+
+
+class DataPathInUse(StorageFailed):
+    """Another process works on the same data path."""

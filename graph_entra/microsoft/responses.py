@@ -177,6 +177,14 @@ def _error_of(response: httpx.Response) -> tuple[str, str]:
         return "", ""
 
 
+def date_of(response: httpx.Response) -> float | None:
+    """What an answer's ``Date`` says, in seconds since 1970; None if it says nothing."""
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+
+
 def retry_after(value: str | None, now: datetime) -> float | None:
     """Seconds to wait as a ``Retry-After`` header states them: whole, fractional (``2.128``) or as a date.
 

@@ -1,6 +1,8 @@
 """The two connectors: what each asks for, and which streams that means."""
 
 # No `from __future__ import annotations` here: the SDK reads the annotation of `configuration` as a class.
+from typing import Literal
+
 from pydantic import Field
 
 from graph_entra.microsoft.clouds import Cloud
@@ -14,9 +16,11 @@ class EntraSignInsConfiguration(EntraConnectorConfiguration):
 
     Attributes:
         sign_in_types: which kinds of sign-in to read; each is a stream of its own.
+        interactive_detail: whether interactive sign-ins come from v1.0 or, with more members, from beta.
     """
 
     sign_in_types: list[SignInType] = Field(default=list(SIGN_IN_TYPES), min_length=1)
+    interactive_detail: Literal["standard", "full"] = "standard"
 
 
 class EntraSignInsConnector(EntraConnector):

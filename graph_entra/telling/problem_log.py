@@ -148,6 +148,7 @@ class ProblemLog:
             problem = self._open.setdefault((place, advice.cause), _Problem(place, advice, error, now_s))
             problem.error, problem.wait_s = error, retry_in_s
             problem.failed += 1
+            self._take_over(problem, (stream, work))
             met = (stream, work) if place == GRAPH else (None, None)
             problem.tries[met] = problem.tries.get(met, (0, 0.0))[0] + 1, now_s + retry_in_s
             problem.works.add(work)
@@ -157,7 +158,7 @@ class ProblemLog:
             if isinstance(error, _OF_THE_STREAM):
                 # Graph answered, if only to refuse: there is a token, and a way.
                 self._forget(lambda at, _: at.place in (SIGN_IN, WAY))
-                self._end(now_s)
+            self._end(now_s)
             self._tell_due(now_s, problem)
 
     def served(self, stream: str, work: Work) -> None:
@@ -223,6 +224,16 @@ class ProblemLog:
         with self._lock:
             self._forget(lambda problem, _: problem.place == place)
             self._end(self._clock.monotonic())
+
+    def _take_over(self, problem: _Problem, met: Met) -> None:
+        """What is met now counts, with the tries that another answer of Graph's took away (401, then 403)."""
+        for other in self._open.values():
+            if other is not problem and other.place == GRAPH and other.told_s is None:
+                tries, due_s = other.tries.pop(met, (0, 0.0))
+                if tries and problem.place == GRAPH:
+                    problem.since_s = min(problem.since_s, other.since_s)
+                    problem.failed += tries
+                    problem.tries[met] = problem.tries.get(met, (0, 0.0))[0] + tries, due_s
 
     def _forget(self, over: Callable[[_Problem, Met], bool]) -> None:
         for problem in self._open.values():

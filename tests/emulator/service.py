@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import struct
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Event
@@ -11,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.emulator.faults import Fault, FaultBox
+from tests.emulator.faults import Fault, FaultBox, Pauses
 
 _TICK_S = 0.01
 _LINGER_OFF = struct.pack("ii", 1, 0)
@@ -38,6 +37,7 @@ class PlainRequest:
     headers: dict[str, str]
     body: Any = None
     status: int = 0
+    fault: Fault | None = None
 
 
 async def read_all(request: web.BaseRequest) -> bytes:
@@ -55,6 +55,7 @@ class Service:
 
     def __init__(self, closing: Event) -> None:
         self._closing = closing
+        self.pauses = Pauses()
 
     def error_answer(self, status: int) -> Answer:
         """Returns the service's usual error body for a status."""
@@ -72,7 +73,7 @@ class Service:
         self, request: web.BaseRequest, box: FaultBox, info: Any, handle: Callable[[], Answer]
     ) -> web.StreamResponse:
         """Answers a request: with `handle()`, or as the next fault in the box wants it. Sets `info.status`."""
-        fault = box.take(info)
+        fault = info.fault = box.take(info)
         if fault is None:
             return self._whole(info, handle())
         if fault.kind == "answer":
@@ -88,18 +89,19 @@ class Service:
         answer = handle()
         if fault.kind == "truncate":
             return self._whole(info, Answer(answer.status, answer.body[: fault.cut_at], answer.headers))
+        if fault.kind == "late":
+            await self.pause(fault.seconds, box)
+            return self._whole(info, answer)
+        if fault.kind == "trickle":
+            return await self._trickled(request, info, answer, fault, box)
         if fault.kind in ("reset", "stall") and (fault.kind == "reset" or fault.cut_at):
             return await self._interrupted(request, info, answer, fault, box)
         return self._whole(info, self.special(fault, answer))
 
     async def pause(self, seconds: float, box: FaultBox | None = None) -> None:
-        """Waits; ends at once when the emulator closes or the box is cleared."""
-        deadline = time.monotonic() + seconds
-        generation = box.generation if box else 0
-        while (left := deadline - time.monotonic()) > 0 and not self._closing.is_set():
-            if box and box.generation != generation:
-                return
-            await asyncio.sleep(min(_TICK_S, left))
+        """Waits by the loop's time; ends at once when the emulator closes or the box is cleared."""
+        if not self._closing.is_set():
+            await (box.pauses if box else self.pauses).wait(seconds)
 
     def _whole(self, info: Any, answer: Answer) -> web.Response:
         answer = self.finish(info, answer)
@@ -125,6 +127,21 @@ class Service:
                 return response
         await _flushed(request)
         reset(request)
+        return response
+
+    async def _trickled(
+        self, request: web.BaseRequest, info: Any, answer: Answer, fault: Fault, box: FaultBox
+    ) -> web.StreamResponse:
+        answer = self.finish(info, answer)
+        info.status = answer.status
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        response.content_length = len(answer.body)
+        await response.prepare(request)
+        for number in range(len(answer.body)):
+            if _gone(request) or self._closing.is_set():
+                return reset(request)
+            await response.write(answer.body[number : number + 1])
+            await self.pause(fault.seconds, box)
         return response
 
 

@@ -21,8 +21,8 @@ AUDITS = "directoryAudits"
 STREAMS = (*SIGN_IN_TYPES, AUDITS)
 
 ALWAYS = -FAR_FUTURE
-_SERIAL_BITS = 32
-_SERIAL_MASK = (1 << _SERIAL_BITS) - 1
+SERIAL_BITS = 32
+_SERIAL_MASK = (1 << SERIAL_BITS) - 1
 
 
 def time_member(stream: str) -> str:
@@ -128,7 +128,7 @@ class Tenant:
         with self._lock:
             index = self._indices[stream]
             for ticks, text, visible_from in records:
-                index.pending.append(ticks << _SERIAL_BITS | len(self._texts))
+                index.pending.append(ticks << SERIAL_BITS | len(self._texts))
                 self._texts.append(text)
                 self._visible_from.append(visible_from)
                 index.last_visible = max(index.last_visible, visible_from)
@@ -200,8 +200,8 @@ class Tenant:
     ) -> list[int]:
         index = self._indices[stream]
         keys = index.settle()
-        first = bisect_left(keys, low << _SERIAL_BITS)
-        last = bisect_left(keys, (high + 1) << _SERIAL_BITS)
+        first = bisect_left(keys, low << SERIAL_BITS)
+        last = bisect_left(keys, (high + 1) << SERIAL_BITS)
         if after is not None and descending:
             last = min(last, bisect_left(keys, after))
         elif after is not None:

@@ -19,7 +19,6 @@ from graph_entra.sekoia.account_check import GraphEntraAccountValidator
 from graph_entra.sekoia.module import GraphEntraModule
 from graph_entra.telling.diagnosis import LICENCE_CODE
 from tests.emulator import Emulator, Fault, Tenant
-from tests.emulator.emulator import free_ports
 
 Arrange = Callable[[Emulator, pytest.MonkeyPatch], None]
 UNKNOWN = "33333333-3333-4333-8333-333333333333"
@@ -74,7 +73,7 @@ def login_does(fault: Fault) -> Arrange:
 
 def proxy_is_gone(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody listens where the proxy should be."""
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_ports()[0]}")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
 
 
 def network_breaks(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import time
@@ -427,7 +428,7 @@ def test_a_signal_ends_the_process_within_five_seconds(connector: Quiet, timers:
     connector.stop(signal.SIGTERM, None)
     [(seconds, action, args)] = timers.started
     assert seconds < 5
-    assert action is lifecycle.os._exit
+    assert action is os._exit
     assert args == (0,)
     running.stop()
 

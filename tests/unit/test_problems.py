@@ -286,6 +286,36 @@ def test_a_problem_ends_for_the_stream_that_is_served(desk: Desk) -> None:
     assert desk.problems.open() == {}
 
 
+def test_what_graph_answers_now_counts(desk: Desk) -> None:
+    """A token is refused once, then a permission is missing: one trouble, told as what it is."""
+    for stream in (ONE, TWO):
+        desk.fail(TokenRefused("401"), stream, every_s=1)
+        desk.fail(FORBIDDEN, stream, every_s=15)
+    for _ in range(30):
+        desk.fail(FORBIDDEN, ONE)
+        desk.fail(FORBIDDEN, TWO)
+    ((_, text),) = desk.lines
+    assert text.startswith("interactiveUser, nonInteractiveUser: Graph forbids")
+    assert desk.problems.open() == {"graph": 1}
+
+
+def test_a_login_that_fails_is_the_trouble(desk: Desk) -> None:
+    """A token is refused, and no new one is to be had: Graph's 401 is no problem beside that."""
+    desk.fail(TokenRefused("401"))
+    desk.fail(WRONG_SECRET)
+    assert desk.problems.open() == {"login": 1}
+
+
+def test_faults_in_turn_are_not_overlooked(desk: Desk) -> None:
+    """503 and a broken chain by turns, for a quarter of an hour: one line, and one when both are over."""
+    for _ in range(30):
+        desk.fail(DOWN)
+        desk.fail(PagingBroken("x"))
+    assert desk.levels() == ["warning"]
+    desk.serve()
+    assert desk.levels() == ["warning", "info"]
+
+
 def test_recovered_when_nothing_was_wrong(desk: Desk) -> None:
     """The usual case says nothing."""
     assert desk.mend() == []
