@@ -339,8 +339,8 @@ class Intake:
 def batch_end(records: Sequence[Record], start: int, most_records: int = MAX_BATCH_RECORDS) -> int:
     """Where the batch that begins at ``start`` ends: as many records as the intake takes, at least one."""
     candidates = records[start : start + most_records]
-    # Most pages fit whole, whatever stands in them: then nothing is measured. A character takes 4 bytes at most (of a
-    # text that is JSON; half a surrogate pair takes 6, and a batch of those that is too large is halved like any other).
+    # Most pages fit whole, whatever stands in them: then nothing is measured. A character of JSON takes 4 bytes at
+    # most; half a surrogate pair takes 6, and if a batch of those is too large, it is halved like any that is refused.
     if sum(4 * len(record.text) + 3 for record in candidates) <= MAX_BATCH_BYTES:
         return start + len(candidates)
     end = start

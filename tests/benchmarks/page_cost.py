@@ -48,8 +48,8 @@ def run(*, quick: bool = False) -> Report:
         [
             f"One page of {records:,} sign-ins of {len(body) / records:,.0f} bytes. Ours: `read_page`, "
             "`Ledger.digest` for each record, `batch_end`, `Ledger.add` with its file. Theirs: kiota's JSON parse "
-            "node, `SignInCollectionResponse`, and kiota's JSON writer for each value. CPU of the process, new ids in each "
-            "page, both in turns.",
+            "node, `SignInCollectionResponse`, and kiota's JSON writer for each value. CPU of the process, "
+            "new ids in each page, both in turns.",
             table(
                 ("us of CPU per record", "median"),
                 [
