@@ -1,5 +1,6 @@
 """Faults on cue: what a server, a proxy or a network does to an answer, and when."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
@@ -129,12 +130,40 @@ class _Rule:
         return self.match is None or self.match(info)
 
 
+class Pauses:
+    """The pauses that are under way on an event loop, by its time; any thread may end them all."""
+
+    def __init__(self) -> None:
+        self._ends: set[Callable[[], object]] = set()
+
+    async def wait(self, seconds: float) -> None:
+        """Waits so long, or until `end()`."""
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+        def end() -> None:
+            loop.call_soon_threadsafe(over.set)
+
+        self._ends.add(end)
+        try:
+            async with asyncio.timeout(seconds):
+                await over.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._ends.discard(end)
+
+    def end(self) -> None:
+        """Ends those that are under way."""
+        for end in list(self._ends):
+            end()
+
+
 class FaultBox:
     """The faults that wait for a service's next requests; safe to fill from any thread."""
 
     def __init__(self) -> None:
         self.used = 0
-        self.generation = 0
+        self.pauses = Pauses()
         self._rules: list[_Rule] = []
         self._lock = Lock()
 
@@ -178,7 +207,7 @@ class FaultBox:
         """Forgets every fault, and ends the stalls that are under way."""
         with self._lock:
             self._rules.clear()
-            self.generation += 1
+        self.pauses.end()
 
     @property
     def waiting(self) -> int:

@@ -1,8 +1,8 @@
 """Microsoft Graph's log endpoints, by the rules of DESIGN section 4."""
 
+import asyncio
 import gzip
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from tests.emulator.instants import ticks_of
 from tests.emulator.login import Claims, Login
 from tests.emulator.odata import GraphError, Query, decode_skip_token, encode_skip_token, parse_query
 from tests.emulator.service import Answer, Service, lower_headers
-from tests.emulator.tenant import AUDITS, Tenant
+from tests.emulator.tenant import AUDITS, SERIAL_BITS, Tenant
 from tests.emulator.throttle import SlidingWindow
 
 _JSON = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
@@ -38,7 +38,10 @@ _CODES = {
 class GraphRequest:
     """One request as it arrived; `status` and `records` follow when it is answered (0 until then, or after a reset).
 
-    `at` is monotonic, `time` the emulator's clock; header names are lower case; `stream` is None for other paths.
+    `at` is the event loop's time, `time` the emulator's clock; header names are lower case; `stream` is None for other
+    paths. `span` is what the page answers for: the first and the last creation time, in ticks, of all that Graph has
+    shown once it is read; `ends` says that no page follows it, `window` what the whole chain of pages asks for.
+    `fault` is what was done to the answer on cue.
     """
 
     at: float
@@ -53,6 +56,10 @@ class GraphRequest:
     records: int = 0
     is_next_link: bool = False
     method: str = "GET"
+    window: tuple[int, int] | None = None
+    span: tuple[int, int] | None = None
+    ends: bool = False
+    fault: Fault | None = None
 
 
 class Graph(Service):
@@ -73,7 +80,7 @@ class Graph(Service):
         self._tenant = tenant
         self._login = login
         self._clock = clock
-        self.stopwatch: Callable[[], float] = time.monotonic
+        self.stopwatch: Callable[[], float] = lambda: asyncio.get_running_loop().time()
         self._window = SlidingWindow(lambda: self.stopwatch())
 
     async def serve(self, request: web.BaseRequest, host: str) -> web.StreamResponse:
@@ -126,7 +133,7 @@ class Graph(Service):
         version = path.split("/")[1] if path.count("/") > 1 else ""
         options = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
         info = GraphRequest(
-            at=time.monotonic(),
+            at=asyncio.get_running_loop().time(),
             time=self._clock(),
             host=host,
             version=version,
@@ -216,6 +223,8 @@ class Graph(Service):
             after=query.after,
         )
         info.records = len(texts)
+        info.ends = position is None
+        info.window, info.span = (query.low, query.high), _span(query, position)
         context = f"https://{info.host}/{info.version}/$metadata#{info.path.split('/', 2)[2]}"
         head = b'{"@odata.context":"' + context.encode()
         if position is not None:
@@ -236,6 +245,14 @@ class Graph(Service):
         }
         body = {"error": {"code": error.code, "message": error.message, "innerError": inner}}
         return Answer(error.status, orjson.dumps(body), {"Content-Type": _JSON, **(headers or {})})
+
+
+def _span(query: Query, position: int | None) -> tuple[int, int]:
+    """Returns which creation times a page answers for, in ticks: from where the last one ended to where it ends."""
+    began, ended = (None if one is None else one >> SERIAL_BITS for one in (query.after, position))
+    if query.descending:
+        return query.low if ended is None else ended, query.high if began is None else began
+    return query.low if began is None else began, query.high if ended is None else ended
 
 
 def _seconds(wait_s: float) -> str:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import orjson
 from aiohttp import web
 
-from tests.emulator.faults import FaultBox
+from tests.emulator.faults import Fault, FaultBox
 from tests.emulator.service import Answer, Service, lower_headers, read_all
 
 MAX_BODY_BYTES = 10_485_760
@@ -47,6 +47,7 @@ class IntakeRequest:
     intake_key: str | None = None
     count: int = 0
     status: int = 0
+    fault: Fault | None = None
 
 
 class Intake(Service):

@@ -3,6 +3,8 @@
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +32,30 @@ class Connector:
         status = self.process.poll()
         if status is not None:
             raise RuntimeError(f"{self.command} ended with status {status}:\n{self.output.read_text()[-2000:]}")
+
+    def port(self, page: str) -> int:
+        """Returns the port that the kernel gave the process for a page, `/health` or `/metrics`.
+
+        Raises:
+            RuntimeError: if the process does not listen yet.
+        """
+        import psutil  # only tests need it
+
+        ports = [
+            one.laddr.port
+            for one in psutil.Process(self.process.pid).net_connections("tcp")
+            if one.status == psutil.CONN_LISTEN
+        ]
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        for port in ports if len(ports) == 2 else []:
+            try:
+                direct.open(f"http://127.0.0.1:{port}/metrics", timeout=5).close()
+                metrics = True
+            except urllib.error.HTTPError:
+                metrics = False
+            if metrics == (page == "/metrics"):
+                return port
+        raise RuntimeError(f"{self.command} does not listen for {page}")
 
     def kill(self) -> None:
         """Kill it as the kernel does when memory is short: no handler runs."""

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import struct
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Event
@@ -11,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.emulator.faults import Fault, FaultBox
+from tests.emulator.faults import Fault, FaultBox, Pauses
 
 _TICK_S = 0.01
 _LINGER_OFF = struct.pack("ii", 1, 0)
@@ -38,6 +37,7 @@ class PlainRequest:
     headers: dict[str, str]
     body: Any = None
     status: int = 0
+    fault: Fault | None = None
 
 
 async def read_all(request: web.BaseRequest) -> bytes:
@@ -55,6 +55,7 @@ class Service:
 
     def __init__(self, closing: Event) -> None:
         self._closing = closing
+        self.pauses = Pauses()
 
     def error_answer(self, status: int) -> Answer:
         """Returns the service's usual error body for a status."""
@@ -72,7 +73,7 @@ class Service:
         self, request: web.BaseRequest, box: FaultBox, info: Any, handle: Callable[[], Answer]
     ) -> web.StreamResponse:
         """Answers a request: with `handle()`, or as the next fault in the box wants it. Sets `info.status`."""
-        fault = box.take(info)
+        fault = info.fault = box.take(info)
         if fault is None:
             return self._whole(info, handle())
         if fault.kind == "answer":
@@ -98,13 +99,9 @@ class Service:
         return self._whole(info, self.special(fault, answer))
 
     async def pause(self, seconds: float, box: FaultBox | None = None) -> None:
-        """Waits; ends at once when the emulator closes or the box is cleared."""
-        deadline = time.monotonic() + seconds
-        generation = box.generation if box else 0
-        while (left := deadline - time.monotonic()) > 0 and not self._closing.is_set():
-            if box and box.generation != generation:
-                return
-            await asyncio.sleep(min(_TICK_S, left))
+        """Waits by the loop's time; ends at once when the emulator closes or the box is cleared."""
+        if not self._closing.is_set():
+            await (box.pauses if box else self.pauses).wait(seconds)
 
     def _whole(self, info: Any, answer: Answer) -> web.Response:
         answer = self.finish(info, answer)
