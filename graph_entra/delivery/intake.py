@@ -11,9 +11,9 @@ records, growing back while answers come quickly, so that a slow intake is sent 
 
 *Refused for its content*: halved until the records that are to blame stand alone. None of them is convicted at once,
 because refusals pass: it is a suspect, tried again alone, minutes apart, and convicted when it was refused
-:data:`TRIES` times over :data:`LEAST_S` and the intake has taken another record since the first refusal. If the intake
-takes nothing while two records or more are refused, it is the intake's address or key that is wrong, and a person's
-business: nobody is convicted then.
+:data:`TRIES` times, :data:`AGAIN_S` apart, and the intake has taken another record since the first refusal. If the
+intake takes nothing while two records or more are refused, it is the intake's address or key that is wrong, and a
+person's business: nobody is convicted then.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ MAX_BATCH_RECORDS: Final = 1000
 # The intake takes 10 MiB (SDK: INTAKE_PAYLOAD_BYTES_MAX_SIZE); the envelope and the headers fit in what is left.
 MAX_BATCH_BYTES: Final = 9 * 1024 * 1024
 
-# A suspect is tried again after so long, and convicted after so many refusals over so long.
+# A suspect is tried again after so long, and convicted after so many refusals that lie so far apart: 5 min at least.
 AGAIN_S: Final = 150.0
 TRIES: Final = 3
-LEAST_S: Final = 300.0
 # Splits of refused batches without a single record taken, after which the intake is taken to refuse everything: enough
 # to reach single records in a batch of 1,000 (10), and to try a few of them.
 _MAX_SPLITS: Final = 16
@@ -111,13 +110,12 @@ class _Doubt:
     """What is known of a suspect. In memory only: a restart counts anew.
 
     Attributes:
-        first_s, last_s: when it was refused first and last (that counted), by the monotonic clock.
+        last_s: when it was refused last, if that counted, by the monotonic clock.
         tries: refusals that counted.
         status: of the last one.
         taken_before: how many records the intake had taken before the first refusal, of a batch with this record in it.
     """
 
-    first_s: float
     last_s: float
     tries: int
     status: int
@@ -309,13 +307,13 @@ class Intake:
         now_s = self._clock.monotonic()
         doubt = self._doubts.get(record.identity)
         if doubt is None:
-            doubt = self._doubts[record.identity] = _Doubt(now_s, now_s, 1, status, taken_before)
+            doubt = self._doubts[record.identity] = _Doubt(now_s, 1, status, taken_before)
         elif now_s >= doubt.last_s + AGAIN_S:
             doubt.tries += 1
             doubt.last_s = now_s
         doubt.status = status
         others_are_taken = self._taken > doubt.taken_before
-        if doubt.tries >= TRIES and now_s >= doubt.first_s + LEAST_S and others_are_taken:
+        if doubt.tries >= TRIES and others_are_taken:
             # Remembered all the same: if the caller cannot keep it, it is handed in again, and convicted at once.
             doubt.last_s = now_s - AGAIN_S
             delivery.refused.append(Refused(record, status))
@@ -334,15 +332,20 @@ class Intake:
         if unproven and self._takes_nothing():
             now_s = self._clock.monotonic()
             for doubt in unproven:
-                doubt.tries, doubt.first_s, doubt.last_s = 0, now_s, now_s - AGAIN_S
+                doubt.tries, doubt.last_s = 0, now_s - AGAIN_S
             raise IntakeRefused(unproven[-1].status)
 
 
 def batch_end(records: Sequence[Record], start: int, most_records: int = MAX_BATCH_RECORDS) -> int:
     """Where the batch that begins at ``start`` ends: as many records as the intake takes, at least one."""
+    candidates = records[start : start + most_records]
+    # Most pages fit whole, whatever stands in them: then nothing is measured. A character of JSON takes 4 bytes at
+    # most; half a surrogate pair takes 6, and if a batch of those is too large, it is halved like any that is refused.
+    if sum(4 * len(record.text) + 3 for record in candidates) <= MAX_BATCH_BYTES:
+        return start + len(candidates)
     end = start
     batch_bytes = 0
-    for record in records[start : start + most_records]:
+    for record in candidates:
         batch_bytes += bytes_as_sent(record.text)
         if batch_bytes > MAX_BATCH_BYTES and end > start:
             break

@@ -65,8 +65,9 @@ def as_sent(text: str) -> bytes:
     """An event as it stands in the body of a push: a JSON string, quotes included."""
     try:
         return orjson.dumps(text)
-    except orjson.JSONEncodeError:  # half of a surrogate pair: UTF-8 has no bytes for it, an escape has
-        return json.dumps(text).encode()
+    except orjson.JSONEncodeError:
+        # Half of a surrogate pair: UTF-8 has no bytes for it, but JSON an escape, and this handler writes just that.
+        return json.dumps(text, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def body(intake_key: str, events: Sequence[str]) -> bytes:

@@ -14,7 +14,6 @@ from graph_entra.clock import SystemClock
 from graph_entra.delivery import intake as intake_module
 from graph_entra.delivery.intake import (
     AGAIN_S,
-    LEAST_S,
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
     TRIES,
@@ -274,7 +273,7 @@ def test_halving_isolates_what_is_refused(status: int, bad: set[int]) -> None:
     assert len(sekoia.pushes) <= 1 + len(bad) * 14
     assert set(sekoia.settle([one.record.text for one in first.suspects])) == set(sekoia.bad)
     assert max(Counter(sekoia.stored).values()) == 1
-    assert sekoia.clock.passed_s == LEAST_S
+    assert sekoia.clock.passed_s == (TRIES - 1) * AGAIN_S
 
 
 def test_a_suspect_is_not_pushed_before_it_is_due() -> None:
@@ -367,6 +366,21 @@ def test_quiet_streams_do_not_hide_an_intake_that_refuses_everything() -> None:
     sekoia.all_refused = None
     assert sekoia.deliver(["a"]) == Delivery()
     assert sekoia.deliver(["b"]) == Delivery()
+
+
+def test_refusals_seconds_apart_count_once() -> None:
+    """A suspect that is pushed early, because the intake itself was in doubt, is not convicted earlier for it."""
+    sekoia = Sekoia()
+    sekoia.bad = {"a": 400, "b": 400}
+    sekoia.deliver(["a"])
+    sekoia.clock.advance(10)
+    with pytest.raises(IntakeRefused):
+        sekoia.deliver(["b"])
+    sekoia.clock.advance(10)
+    (suspect,) = sekoia.deliver(["a", "c"]).suspects
+    assert (suspect.record.text, suspect.tries) == ("a", 1)
+    assert sekoia.settle(["a"]) == ["a"]
+    assert sekoia.clock.passed_s >= 300
 
 
 def test_two_bad_records_alone_on_a_quiet_stream_are_convicted() -> None:
