@@ -302,6 +302,35 @@ def test_a_lasting_storm_is_met_with_one_request_in_a_cycle() -> None:
     clocked(play)
 
 
+def test_one_that_asks_seldom_forgets_what_it_met_half_an_hour_ago() -> None:
+    """Both connectors are quiet: a collision when they started does not slow down their polls for good."""
+
+    async def poll_of_five_took_s(clock: Clocked) -> float:
+        begun_s = clock.now_s()
+        await clock.turns(5)
+        clock.limiter.answered()
+        return clock.now_s() - begun_s
+
+    async def play(clock: Clocked) -> None:
+        assert clock.limiter.spacing_s == SPACING_S
+        assert await poll_of_five_took_s(clock) <= CYCLE_S
+        await asyncio.sleep(60)
+        for _ in range(3):
+            clock.limiter.throttled(1)
+        assert clock.limiter.spacing_s > SPACING_S
+        for _ in range(20):
+            await asyncio.sleep(60)
+            assert await poll_of_five_took_s(clock) > CYCLE_S
+        for _ in range(10):
+            await asyncio.sleep(60)
+            await poll_of_five_took_s(clock)
+        await asyncio.sleep(60)
+        assert await poll_of_five_took_s(clock) <= CYCLE_S
+        assert clock.limiter.spacing_s == SPACING_S
+
+    assert most_in_ten_seconds(clocked(play).times()) <= 5
+
+
 # What others take
 
 
