@@ -21,8 +21,3 @@ STREAMS = {
 def texts(kind: str) -> list[bytes]:
     """Returns the JSON text of every record of a kind, byte for byte, in the file's order."""
     return (Path(__file__).parent / f"{kind}.jsonl").read_bytes().splitlines()
-
-
-def page(kind: str) -> bytes:
-    """Returns a page with every record of a kind, as Graph would answer it."""
-    return b'{"value":[' + b",".join(texts(kind)) + b"]}"
