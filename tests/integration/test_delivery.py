@@ -12,7 +12,8 @@ from tests.emulator import Fault
 from tests.emulator.intake import MAX_BODY_BYTES, SIGNINS_KEY
 from tests.emulator.records import one
 from tests.emulator.service import Answer
-from tests.integration.rig import Rig, assert_same, canonical
+from tests.emulator.verdict import canonical
+from tests.integration.rig import Rig, assert_same
 
 STREAM = "interactiveUser"
 OTHER = "servicePrincipal"
