@@ -14,8 +14,10 @@ GraphEntraError
 │   ├── TokenRefused          401: the access token was refused, a new one is fetched
 │   ├── LoginUnavailable      no token could be fetched: the network, or Entra itself
 │   ├── ProxyInTheWay         the proxy to Microsoft cannot be reached, or refuses to connect
-│   └── IntakeUnavailable     5xx, 429, a time-out or a reset, from the intake
+│   └── IntakeUnavailable     5xx, 429, a reset, or an answer that is not the intake's
+│       └── IntakeTimedOut    no whole answer in time: the push may have been stored, and less may be answered
 └── StorageFailed           the data path cannot be read or written; tried again, nothing is dropped meanwhile
+    └── DataPathInUse       another process works on it: a person must stop one of the two
 """
 
 from __future__ import annotations
@@ -49,16 +51,19 @@ class CredentialRejected(PersonMustAct):
         code: the number behind ``AADSTS`` (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
         secret_is_guid: the secret looks like the id of a secret, which is a GUID, and not like its value.
         sentence: the first sentence of Entra's own text, without ids; empty if it gave none.
+        thumbprint: of the certificate that was used, as the portal shows it; empty if it was a secret.
     """
 
     kind = "login"
     critical = "when it lasts"
 
-    def __init__(self, code: int, *, secret_is_guid: bool = False, sentence: str = "") -> None:
-        super().__init__(f"Entra refused to sign the application in (AADSTS{code})")
+    def __init__(self, code: int, *, secret_is_guid: bool = False, sentence: str = "", thumbprint: str = "") -> None:
+        used = f" with the certificate of thumbprint {thumbprint}" if thumbprint else ""
+        super().__init__(f"Entra refused to sign the application in{used} (AADSTS{code})")
         self.code = code
         self.secret_is_guid = secret_is_guid
         self.sentence = sentence
+        self.thumbprint = thumbprint
 
 
 class CertificateUntrusted(PersonMustAct):
@@ -152,12 +157,28 @@ class ProxyInTheWay(PassesByItself):
 
 
 class IntakeUnavailable(PassesByItself):
-    """The intake did not acknowledge a push."""
+    """The intake did not acknowledge a push.
+
+    Attributes:
+        host: which host was asked and did not answer; None if it answered.
+    """
 
     kind = "intake"
+
+    def __init__(self, text: str, retry_after_s: float | None = None, *, host: str | None = None) -> None:
+        super().__init__(text, retry_after_s)
+        self.host = host
+
+
+class IntakeTimedOut(IntakeUnavailable):
+    """The intake did not answer in time; it may have stored the push."""
 
 
 class StorageFailed(GraphEntraError):
     """The data path could not be read or written."""
 
     kind = "storage"
+
+
+class DataPathInUse(StorageFailed):
+    """Another process works on the same data path."""

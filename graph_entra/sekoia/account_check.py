@@ -6,27 +6,26 @@ whose sign-ins cannot fails the check, with a sentence that says what works and 
 """
 
 import asyncio
-import base64
-import binascii
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from threading import Event
 from typing import Any, Final, TypeVar
 
-import orjson
 import requests
 from sekoia_automation.account_validator import AccountValidator
 from sekoia_automation.exceptions import ModuleConfigurationError, SendEventError
 
 from graph_entra.clock import Clock, SystemClock
 from graph_entra.errors import CredentialRejected, GraphEntraError, GraphRefused, PassesByItself
+from graph_entra.microsoft import network
 from graph_entra.microsoft.clouds import CLOUDS, Cloud
 from graph_entra.microsoft.graph import Graph
+from graph_entra.microsoft.login import Login
 from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.microsoft.tenant_cloud import home_clouds
-from graph_entra.sekoia.lifecycle import TALKATIVE
-from graph_entra.sekoia.module import GraphEntraModule, configuration_sentence
+from graph_entra.sekoia.configuration import configuration_sentence
+from graph_entra.sekoia.library_output import quiet_libraries
+from graph_entra.sekoia.module import GraphEntraModule, GraphEntraModuleConfiguration
 from graph_entra.streams import AUDITS, sign_in_stream
 from graph_entra.telling.diagnosis import (
     LICENCE_CODE,
@@ -34,6 +33,7 @@ from graph_entra.telling.diagnosis import (
     NO_PERMISSION,
     NO_TENANT,
     OTHER_CLOUD,
+    SWAPPED,
     UNKNOWN_TENANT_CODE,
     Advice,
     advise,
@@ -63,8 +63,7 @@ class GraphEntraAccountValidator(AccountValidator):
     def execute(self) -> None:
         """As the SDK does; a configuration that cannot be read is an answer too."""
         self._began_s = self.clock.monotonic()
-        for name in TALKATIVE:
-            logging.getLogger(name).setLevel(logging.WARNING)
+        quiet_libraries()
         try:
             self.set_task_as_running()
             success = self.validate()
@@ -82,7 +81,7 @@ class GraphEntraAccountValidator(AccountValidator):
     def validate(self) -> bool:
         """Whether the configuration works; if not, ``error`` has been told one sentence that says what to do."""
         try:
-            sentence = self.module.missing() or _run(self._check())
+            sentence = self.module.missing() or network.settle() or _run(self._check())
         except ModuleConfigurationError as error:
             sentence = configuration_sentence(error)
         except TimeoutError:
@@ -120,14 +119,21 @@ class GraphEntraAccountValidator(AccountValidator):
     async def _check(self) -> str | None:
         settings = self.module.configuration
         cloud = CLOUDS[settings.cloud]
-        graph = Graph(
+        login = Login(
             cloud,
             settings.tenant_id,
             settings.client_id,
-            settings.client_secret,
+            self.module.credential(),
+            graph_time=self.clock.time,
+            on_date=lambda _date_s: None,
+        )
+        graph = Graph(
+            cloud,
+            login,
+            settings.client_id,
             rate_limiter=RateLimiter(self.clock, spacing_s=0.1),
             clock=self.clock,
-            graph_timeout_s=GRAPH_TIMEOUT_S,
+            longest_answer_s=GRAPH_TIMEOUT_S,
         )
         passed_s = self.clock.monotonic() - self._began_s if self._began_s is not None else 0.0
         try:
@@ -137,12 +143,12 @@ class GraphEntraAccountValidator(AccountValidator):
                 except CredentialRejected as rejection:
                     if rejection.code != UNKNOWN_TENANT_CODE:
                         raise
-                    return _sentence(await _where_is(settings.tenant_id, cloud, advise(rejection)), rejection)
+                    return _sentence(await _where_is(settings, cloud, advise(rejection)), rejection)
         finally:
             await graph.close()
 
     async def _ask(self, graph: Graph, cloud: Cloud) -> str | None:
-        roles = _roles(await self._patiently(graph.token))
+        roles = (await self._patiently(graph.token)).roles
         try:
             await self._patiently(lambda: graph.one(AUDITS))
         except GraphRefused as refusal:
@@ -177,13 +183,13 @@ class GraphEntraAccountValidator(AccountValidator):
                 await self.clock.sleep(wait_s)
 
 
-async def _where_is(tenant_id: str, cloud: Cloud, otherwise: Advice) -> Advice:
+async def _where_is(settings: GraphEntraModuleConfiguration, cloud: Cloud, otherwise: Advice) -> Advice:
     """Whether the tenant's id is wrong or the cloud, which the cloud's own login does not tell apart."""
-    homes = await home_clouds(tenant_id)
+    homes = await home_clouds(settings.tenant_id)
     if homes is None or cloud.name in homes:
         return otherwise
     if not homes:
-        return NO_TENANT
+        return SWAPPED if await home_clouds(settings.client_id) else NO_TENANT
     return replace(OTHER_CLOUD, cause=f"{OTHER_CLOUD.cause[:-1]}: {' or '.join(homes)}, not {cloud.name}.")
 
 
@@ -204,13 +210,3 @@ def _named(error: Exception) -> str:
     if isinstance(error, SendEventError):
         return f"it answered {error.status_code}" if error.status_code else "it did not answer"
     return type(error).__name__
-
-
-def _roles(token: str) -> list[str] | None:
-    """The application permissions in an access token; None if it cannot be read."""
-    try:
-        payload = token.split(".")[1]
-        claims: Any = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return [str(role) for role in claims.get("roles", [])]
-    except (IndexError, ValueError, TypeError, binascii.Error, AttributeError):
-        return None

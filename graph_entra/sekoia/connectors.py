@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import Field
 
 from graph_entra.microsoft.clouds import Cloud
-from graph_entra.sekoia.assembly import EntraConnector, EntraConnectorConfiguration
+from graph_entra.sekoia.assembly import EntraConnector
+from graph_entra.sekoia.configuration import EntraConnectorConfiguration
 from graph_entra.streams import AUDITS, SIGN_IN_TYPES, SignInType, Stream, sign_in_stream
 
 

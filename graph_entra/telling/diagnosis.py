@@ -57,6 +57,50 @@ OTHER_CLOUD: Final = Advice(
     "Choose the cloud in which the tenant was created.",
 )
 
+_NOT_REGISTERED: Final = Advice(
+    "The certificate is not one of this app registration's.",
+    "Upload its public half under Certificates & secrets > Certificates of the app registration that client_id names, "
+    "and compare the thumbprint there with the one in this line; a new upload takes a minute to be known.",
+)
+_OTHER_APPLICATION: Final = Advice(
+    "What the certificate signed does not fit the application.",
+    "Check client_id: it is the Application (client) ID of the app registration to which the certificate was uploaded.",
+)
+# About the statement that a certificate signs; the codes of
+# https://learn.microsoft.com/azure/developer/java/sdk/troubleshooting-authentication-service-principal too.
+ASSERTION: Final = MappingProxyType(
+    {
+        700027: _NOT_REGISTERED,
+        50012: _NOT_REGISTERED,
+        700030: _NOT_REGISTERED,
+        700024: Advice(
+            "Entra's clock and the one that the certificate's statement was dated by differ.",
+            "If it lasts, have the machine's clock set by NTP.",
+        ),
+        700023: Advice(
+            "The certificate's statement was made for another of Microsoft's clouds.",
+            "Check cloud: it must be the one in which the tenant was created.",
+        ),
+        700021: _OTHER_APPLICATION,
+        50048: _OTHER_APPLICATION,
+        50027: Advice(
+            "Entra cannot read the certificate's statement.",
+            "If it lasts, make a new certificate with an RSA key of 2048 bits and upload its public half.",
+        ),
+        50032: Advice(
+            "The certificate's key is too weak for Entra.",
+            "Make a new certificate with an RSA key of 2048 bits or more and upload its public half.",
+        ),
+        5002738: Advice(
+            "Entra does not take the kind of the certificate's key.",
+            "Make a new certificate with an RSA key of 2048 bits or more and upload its public half.",
+        ),
+        700025: Advice(
+            "The app registration is a public client, which has no secret and no certificate.",
+            "Under Authentication of the app registration, set Allow public client flows to No.",
+        ),
+    }
+)
 ENTRA: Final = MappingProxyType(
     {
         WRONG_SECRET_CODE: Advice(
@@ -93,11 +137,17 @@ ENTRA: Final = MappingProxyType(
             "Entra does not know Microsoft Graph in this tenant under the chosen cloud's address.",
             "Check cloud: it must be the one in which the tenant was created.",
         ),
+        **ASSERTION,
     }
 )
 NO_TENANT: Final = Advice(
     "None of Microsoft's clouds knows the tenant.",
     "Check tenant_id: it is the Directory (tenant) ID on the app registration's overview.",
+)
+SWAPPED: Final = Advice(
+    "Entra does not know the tenant; it knows one by the id in client_id.",
+    "Are tenant_id and client_id swapped? On the app registration's overview, tenant_id is the Directory (tenant) ID "
+    "and client_id the Application (client) ID.",
 )
 SECRET_ID: Final = Advice(
     "Entra refuses the client secret: this looks like the Secret ID, which is not the secret.",

@@ -110,7 +110,7 @@ class World:
         self.collector = collector.Collector(
             STREAM,
             files=files,
-            store=store.ContextStore(files, "tenant", self._on_damage),
+            store=store.ContextStore(files, ["tenant"], self._on_damage),
             source=self.graph,
             intake=Intake(self.intake.push, Stopping(self.clock), lambda fault: None),  # type: ignore[arg-type]
             history_s=self.history_s,

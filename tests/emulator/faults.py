@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 import orjson
 
-Kind = Literal["answer", "reset", "stall", "truncate", "page", "empty_page", "repeated_link"]
+Kind = Literal["answer", "reset", "stall", "late", "trickle", "truncate", "page", "empty_page", "repeated_link"]
 Body = bytes | str | dict[str, Any] | None
 
 
@@ -62,6 +62,16 @@ class Fault:
         return cls("stall", seconds=seconds, cut_at=after_bytes)
 
     @classmethod
+    def late(cls, seconds: float) -> Self:
+        """Handles the request (a push is stored), and answers it whole so many seconds later."""
+        return cls("late", seconds=seconds, cut_at=0)
+
+    @classmethod
+    def trickle(cls, every_s: float) -> Self:
+        """Handles the request (a push is stored), and answers it byte by byte, with a pause after each."""
+        return cls("trickle", seconds=every_s, cut_at=0)
+
+    @classmethod
     def truncate(cls, after_bytes: int) -> Self:
         """Answers a whole HTTP response whose JSON is cut short."""
         return cls("truncate", cut_at=after_bytes)
@@ -100,6 +110,17 @@ class Fault:
         """Refuses a nextLink (and only a nextLink) whose skip token is too old."""
         error = {"code": "BadRequest", "message": "Invalid Skip Token, skip token has expired", "innerError": {}}
         return cls("answer", code=400, payload=orjson.dumps({"error": error}), next_link_only=True)
+
+    @classmethod
+    def early_end(cls) -> Self:
+        """Leaves the nextLink out: the chain of pages ends before its end."""
+        return cls.page(lambda page: {name: value for name, value in page.items() if name != "@odata.nextLink"})
+
+    @classmethod
+    def unsupported_query(cls) -> Self:
+        """Refuses a well-formed question, which is answered when it is asked again."""
+        error = {"code": "UnknownError", "message": "Unsupported Query.", "innerError": {}}
+        return cls.status(400, body={"error": error})
 
     @classmethod
     def retry_after(cls, status: int = 429, value: str | None = "2.128") -> Self:

@@ -29,7 +29,7 @@ from tests.virtual import VirtualClock
 # Virtual, all of them.
 PATIENCE_S = 6 * 3600.0
 GLANCE_S = 0.5
-PERIOD_S = 30
+PERIOD_S = 60
 STOP_S = 10.0
 
 
@@ -91,7 +91,7 @@ class Run:
         """Waits until all of these streams has been read whole up to the present, so many times more."""
         keys = streams or self.streams
         for _ in range(times):
-            asked, now = len(self.rig.graph_requests), ticks_of(self.rig.clock.now())
+            asked, now = len(self.rig.graph_requests), ticks_of(self.rig.emulator.clock())
             for key in keys:
                 read = partial(self.rig.has_answered_up_to, key, now, after=asked)
                 await self.until(read, f"{key} read up to the present")
@@ -145,7 +145,7 @@ class Rig:
         self, *streams: str, count: int = 50, hours: float = 2.0, until_s: float = 1.0, size: int = 900, seed: int = 0
     ) -> list[bytes]:
         """Adds records of the last hours to some streams; returns their texts."""
-        end = self.clock.now() - timedelta(seconds=until_s)
+        end = self.emulator.clock() - timedelta(seconds=until_s)
         start = end - timedelta(hours=hours)
         texts: list[bytes] = []
         for stream in streams:

@@ -191,10 +191,17 @@ CASES = {
         entra_says(900382, "Confidential Client is not supported in Cross Cloud request."),
     ),
     "common as tenant": Case(
+        "tenant_id cannot be used.", "and not a word such as common", module={"tenant_id": "common"}
+    ),
+    "AADSTS50194": Case(
         "tenant_id is neither a directory's id nor one of its domains.",
         "and not a word such as common",
         entra_says(50194, "The application is not configured as a multi-tenant application."),
-        {"tenant_id": "common"},
+    ),
+    "swapped ids": Case(
+        "Entra does not know the tenant; it knows one by the id in client_id.",
+        "Are tenant_id and client_id swapped?",
+        module={"tenant_id": Tenant().client_id, "client_id": Tenant().tenant_id},
     ),
     "a loop of requests": Case(
         "Entra could not be asked for an access token",
@@ -239,7 +246,8 @@ CASES = {
     "network cut": Case(
         "Entra could not be asked for an access token: the network, a proxy, or Entra itself.",
         "check that the cloud's login address can be reached from here, through HTTPS_PROXY if there is one. "
-        "The secret is not the reason. Details: Entra could not be asked for an access token: gaierror.",
+        "The secret is not the reason. Details: Entra could not be asked for an access token: gaierror "
+        "(login.microsoftonline.com).",
         no_way_out,
     ),
     "connections reset": Case(
@@ -291,7 +299,7 @@ CASES = {
     ),
     "blank tenant id": Case("tenant_id is empty.", "Directory (tenant) ID", module={"tenant_id": " "}),
     "tenant id that is an address": Case(
-        "tenant_id is 'https://x/y'.", "Directory (tenant) ID", module={"tenant_id": "https://x/y"}
+        "tenant_id cannot be used.", "Directory (tenant) ID", module={"tenant_id": "https://x/y"}
     ),
     "blank client id": Case("client_id is empty.", "Application (client) ID", module={"client_id": ""}),
     "blank secret": Case("client_secret is empty.", "the Value of a client secret", module={"client_secret": " "}),

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-import aiohttp
 import httpx
 import pytest
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
@@ -79,7 +78,6 @@ def chained(error: Exception, root: Exception, link: str) -> Exception:
     ("root", "kind"),
     [
         (httpx.ProxyError("403"), ProxyInTheWay),
-        (aiohttp.ClientProxyConnectionError(None, OSError()), ProxyInTheWay),  # type: ignore[arg-type]
         (ssl.SSLCertVerificationError("self-signed"), CertificateUntrusted),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

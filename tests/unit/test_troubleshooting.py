@@ -21,9 +21,11 @@ def literals(path: Path) -> str:
     """Every text of a file, in order; parts of one f-string or of a broken line stand together."""
     texts = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant | ast.JoinedStr)]
     joined = [
-        "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
-        if isinstance(node, ast.JoinedStr)
-        else str(node.value)
+        (
+            "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+            if isinstance(node, ast.JoinedStr)
+            else str(node.value)
+        )
         for node in texts
     ]
     return "\n".join(joined)

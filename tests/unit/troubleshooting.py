@@ -14,6 +14,7 @@ START, END = "<!-- troubleshooting:start -->", "<!-- troubleshooting:end -->"
 # What stands behind each sentence of diagnosis.py that is not in one of its two tables of codes.
 BEHIND = {
     "SECRET_ID": "AADSTS7000215, and what was pasted is a GUID",
+    "SWAPPED": "AADSTS90002, and client_id is a tenant's id (only when the account is saved)",
     "NO_TENANT": "AADSTS90002, and no cloud's login knows the tenant (only when the account is saved)",
     "ENTRA_OTHER": "any other AADSTS code; Entra's own first sentence follows",
     "NO_PERMISSION": "403, and the access token names other permissions only (only when the account is saved)",

@@ -1,4 +1,4 @@
-"""What a crash, a full disk and foreign hands leave of context.json, and of the files beside it."""
+"""What a crash, a full disk, an earlier version and foreign hands leave of context.json."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,7 @@ from sekoia_automation.storage import PersistentJSON
 from graph_entra.errors import StorageFailed
 from graph_entra.state.context import CONTEXT_FILE, ContextStore
 from graph_entra.state.files import Files
+from tests.clocks import ManualClock
 
 TENANT = "8f0c2a31-5b7e-4d19-9c64-0e7d1f3b2a58"
 
@@ -24,12 +25,12 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.files = Files(folder)
+        self.files = Files(folder, ManualClock())
         self.damage: list[tuple[str, str]] = []
 
-    def open(self, tenant_id: str = TENANT) -> ContextStore:
+    def open(self, *tenants: str) -> ContextStore:
         """The store, as a new process finds it."""
-        return ContextStore(self.files, tenant_id, lambda name, why: self.damage.append((name, why)))
+        return ContextStore(self.files, tenants or (TENANT,), lambda name, why: self.damage.append((name, why)))
 
     @property
     def context(self) -> Path:
@@ -47,140 +48,12 @@ def house(tmp_path: Path) -> House:
     return House(tmp_path)
 
 
-# Files
-
-
-def test_replace_makes_folders_and_leaves_nothing_beside(house: House) -> None:
-    """The file is there, whole; its draft is not."""
-    house.files.replace("a/b/c.bin", b"1")
-    house.files.replace("a/b/c.bin", b"22")
-    assert house.files.read("a/b/c.bin") == b"22"
-    assert house.files.names("a/b") == ["a/b/c.bin"]
-
-
-@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
-def test_a_crash_while_replacing_leaves_the_old_file(house: House, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Old or new, never a part: whichever line the power fails at."""
-    house.files.replace("x", b"old")
-    house.files.replace("x", b"older but one" * 1000)
-
-    def stop(*_: object, **__: object) -> None:
-        raise Power
-
-    with monkeypatch.context() as crash:
-        owner = os if step == "fsync" else Path
-        crash.setattr(owner, {"write": "open"}.get(step, step), stop)
-        with pytest.raises(Power):
-            house.files.replace("x", b"new")
-    assert Files(house.folder).read("x") == b"older but one" * 1000
-    house.files.replace("x", b"new")
-    assert house.files.names(".") == ["./x"]
-
-
-def test_append_adds_to_the_end(house: House) -> None:
-    """What was there is not touched."""
-    for part in (b"1", b"", b"23"):
-        house.files.append("a/x", part)
-    assert house.files.read("a/x") == b"123"
-
-
-def test_a_full_disk_leaves_no_part_of_an_append(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A torn batch in the middle of a file would hide everything behind it."""
-    house.files.append("x", b"whole")
-    real = Path.open
-
-    def full(self: Path, *args: Any, **kwargs: Any) -> Any:
-        out = real(self, *args, buffering=0, **kwargs)
-        real_write = out.write
-
-        class Full:
-            def __getattr__(self, name: str) -> Any:
-                return getattr(out, name)
-
-            def __enter__(self) -> "Full":
-                return self
-
-            def __exit__(self, *_: object) -> None:
-                out.close()
-
-            def write(self, content: bytes) -> None:
-                real_write(content[:2])
-                raise OSError(28, "No space left on device")
-
-        return Full()
-
-    with monkeypatch.context() as disk:
-        disk.setattr(Path, "open", full)
-        with pytest.raises(StorageFailed, match="No space left"):
-            house.files.append("x", b"part")
-    assert house.files.read("x") == b"whole"
-
-
-def test_what_is_not_there(house: House) -> None:
-    """Reading, listing and deleting what does not exist is no fault."""
-    assert house.files.read("x") is None
-    assert house.files.names("x") == []
-    house.files.delete("x")
-
-
-def test_set_aside_keeps_the_content_under_a_new_name(house: House) -> None:
-    """Twice in a row makes two files."""
-    names = []
-    for content in (b"1", b"2"):
-        house.files.replace("a/x", content)
-        names.append(house.files.set_aside("a/x", "damaged"))
-    assert len(set(names)) == 2
-    assert all(name.startswith("a/x.damaged-") for name in names)
-    assert [house.files.read(name) for name in names] == [b"1", b"2"]
-    assert house.files.read("a/x") is None
-
-
-def test_set_aside_puts_what_could_be_saved_in_its_place(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one step: a crash leaves the damaged file or the saved part there, never nothing."""
-    house.files.replace("x", b"damaged")
-
-    def stop(*_: object) -> None:
-        raise Power
-
-    with monkeypatch.context() as crash:
-        crash.setattr(Path, "replace", stop)
-        with pytest.raises(Power):
-            house.files.set_aside("x", "damaged", b"saved")
-    assert house.files.read("x") == b"damaged"
-    name = house.files.set_aside("x", "damaged", b"saved")
-    assert house.files.read("x") == b"saved"
-    assert house.files.read(name) == b"damaged"
-
-
-@pytest.mark.parametrize(
-    ("method", "arguments", "verb"),
-    [
-        ("read", ("x",), "read"),
-        ("replace", ("x", b""), "write"),
-        ("append", ("x", b""), "write"),
-        ("delete", ("x",), "delete"),
-        ("set_aside", ("x", "damaged"), "rename"),
-    ],
-)
-def test_what_the_disk_refuses_is_one_error(house: House, method: str, arguments: tuple[Any, ...], verb: str) -> None:
-    """Whatever the system raises, the log says which file and what was tried."""
-    (house.folder / "x").mkdir()
-    (house.folder / "x" / "y").touch()
-    if method == "set_aside":
-        arguments = ("missing", "damaged")
-    with pytest.raises(StorageFailed, match=f"cannot {verb} {arguments[0]} on the data path: "):
-        getattr(house.files, method)(*arguments)
-
-
-# ContextStore
-
-
 def test_it_is_the_sdks_own_kind(house: House) -> None:
     """The state stays where the SDK's users expect it."""
     store = house.open()
     assert isinstance(store, PersistentJSON)
     store.save_stream("a", {"live": "x"})
-    assert house.saved() == {"version": 1, "tenant_id": TENANT, "streams": {"a": {"live": "x"}}}
+    assert house.saved() == {"version": 2, "tenant_id": TENANT, "streams": {"a": {"live": "x"}}}
 
 
 def test_streams_are_found_again(house: House) -> None:
@@ -260,7 +133,7 @@ UNUSABLE = [
     (b"{}", "damaged"),
     (b'{"most_recent_date_seen": "2026-11-23"}', "damaged"),
     (b'{"version": 1, "tenant_id": "%s", "streams": []}' % TENANT.encode(), "damaged"),
-    (b'{"version": 2, "tenant_id": "%s", "streams": {}}' % TENANT.encode(), "unknown-version"),
+    (b'{"version": 3, "tenant_id": "%s", "streams": {}}' % TENANT.encode(), "unknown-version"),
     (b'{"tenant_id": "%s", "streams": {}}' % TENANT.encode(), "unknown-version"),
     *[(whole()[:length], "damaged") for length in range(1, len(whole()), 7)],
 ]
@@ -283,9 +156,12 @@ def test_a_file_that_cannot_be_used_is_set_aside_and_told(house: House, content:
     assert len(house.damage) == 1
 
 
-def test_another_tenants_cursors_are_set_aside(house: House) -> None:
-    """They say nothing of this one, which begins like a new installation: no damage, but not in silence."""
-    house.open("other.example").save_stream("a", {"n": 1})
+OTHER = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+
+
+def test_another_tenants_state_is_set_aside(house: House) -> None:
+    """It says nothing of this one, which begins like a new installation: no damage, but not in silence."""
+    house.open(OTHER).save_stream("a", {"n": 1})
     before = house.context.read_bytes()
     store = house.open()
     assert store.stream("a") is None
@@ -295,10 +171,54 @@ def test_another_tenants_cursors_are_set_aside(house: House) -> None:
     assert (house.folder / name).read_bytes() == before
 
 
-def test_a_tenant_in_capitals_is_the_same_tenant(house: House) -> None:
-    """Ids and domains know no case: pasting one again in another case loses no cursor."""
-    house.open().save_stream("a", {"n": 1})
-    assert house.open(TENANT.upper()).stream("a") == {"n": 1}
+def test_a_domain_that_may_be_this_tenants_is_no_first_start(house: House) -> None:
+    """Nobody knows whose a domain of a while ago is: the last 24 h are read again, so that no time is left out."""
+    house.open("contoso.example").save_stream("a", {"n": 1})
+    store = house.open()
+    assert store.stream("a") is None
+    assert store.damaged
+    assert [why for _, why in house.damage] == ["other-tenant"]
+
+
+@pytest.mark.parametrize("saved", ["contoso.example", TENANT, "Contoso.Example", TENANT.upper()])
+def test_the_same_tenant_under_another_name_goes_on(house: House, saved: str) -> None:
+    """A domain, its id, either in capitals: whichever the configuration names now, and the token's id is written."""
+    house.open(saved).save_stream("a", {"n": 1})
+    store = house.open(TENANT, "contoso.example")
+    assert store.stream("a") == {"n": 1}
+    store.save_stream("b", 5)
+    assert house.saved()["tenant_id"] == TENANT
+    assert house.open(TENANT).stream("a") == {"n": 1}
+    assert house.damage == []
+
+
+def test_a_file_that_is_gone_was_there(house: House) -> None:
+    """The ledger is there, so it is not the first start: told, and at least the last 24 h are read again."""
+    house.files.append("ledger/a/20261123T08.bin", b"x")
+    store = house.open()
+    assert store.damaged
+    assert house.damage == [("context.json", "missing")]
+    store.save_stream("a", None)
+    assert not house.open().damaged
+    assert len(house.damage) == 1
+
+
+def test_a_first_start_is_none(house: House) -> None:
+    """Nothing is there: nothing is missing."""
+    assert not house.open().damaged
+    assert house.damage == []
+
+
+def test_version_1_is_taken_over(house: House) -> None:
+    """What 1.0.0 wrote of a stream is handed on as it is; with the first change the file is of this version."""
+    streams = {"a": {"origin": "x", "live": "y", "backlog": [], "settle": {}}, "b": {"live": "z"}}
+    house.context.write_bytes(orjson.dumps({"version": 1, "tenant_id": TENANT, "streams": streams}))
+    store = house.open()
+    assert [store.stream(key) for key in ("a", "b", "c")] == [streams["a"], streams["b"], None]
+    assert not store.damaged
+    assert house.saved()["version"] == 1
+    store.save_stream("a", [1, 2])
+    assert house.saved() == {"version": 2, "tenant_id": TENANT, "streams": {"a": [1, 2], "b": {"live": "z"}}}
     assert house.damage == []
 
 
