@@ -7,16 +7,19 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
+from graph_entra.streams import Work
+
 
 class Record(NamedTuple):
     """One record of a page.
 
     Attributes:
-        text: its JSON, as it will be pushed.
-        identity: 64 bits that stand for its ``id``; for its content, if it has no usable one.
+        text: its JSON, byte for byte as Graph wrote it.
+        identity: 64 bits that stand for who it is (microsoft/pages.py).
         digest: 64 bits that stand for its material members.
         created_s: second of its creation; None if it states none that can be read.
         id: its ``id``, for messages; None if it has no usable one.
+        repaired: bytes of it were no UTF-8; they are spelled out in ``text``, which says so itself.
     """
 
     text: str
@@ -24,6 +27,7 @@ class Record(NamedTuple):
     digest: int
     created_s: int | None
     id: str | None
+    repaired: bool = False
 
     def by_content(self) -> Record:
         """The same record, known by its content: for one that shares its ``id`` with another."""
@@ -39,6 +43,7 @@ class Page(NamedTuple):
         first_time: creation time of the first record, None if the page is empty or out of order.
         last_time: creation time of the last record, None if the page is empty or out of order.
         ordered: True if every record states a time and none is before the one ahead of it.
+        broken: where and why it breaks off behind its records, in words; None if it is whole.
     """
 
     records: list[Record]
@@ -46,32 +51,37 @@ class Page(NamedTuple):
     first_time: datetime | None
     last_time: datetime | None
     ordered: bool
+    broken: str | None = None
 
 
 @dataclass(slots=True)
 class Taken:
-    """What became of one page.
+    """What became of a batch that was delivered and noted, or of a page.
 
     Attributes:
         stream: its key.
-        lane: which lane read it.
-        read: records on the page.
-        new: delivered for the first time.
-        late: of these, by a lane other than live and backlog: Graph had shown them late.
-        updated: delivered again, because Graph had changed them.
+        work: why it was read.
+        read: records on the page; 0 for a batch.
+        pushed: records of the batch, all acknowledged.
+        new: of these, delivered for the first time.
+        late: of the new ones, found by a look or a round: Graph had shown them late.
+        updated: of the batch, delivered again, because Graph had changed them.
         cut: ids of records that were too long and are delivered in part.
-        refused: ids of records that the intake refuses; they are kept in ``refused.jsonl``.
+        repaired: ids of records that held bytes that are no UTF-8, which are spelled out in what was delivered.
+        refused: ids of records that the intake refuses, with its status; they are kept in ``refused.jsonl``.
         newest_s: creation of the newest record delivered, None if none was.
     """
 
     stream: str
-    lane: str
+    work: Work
     read: int = 0
+    pushed: int = 0
     new: int = 0
     late: int = 0
     updated: int = 0
     cut: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
+    refused: list[tuple[str, int]] = field(default_factory=list)
     newest_s: int | None = None
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from graph_entra.reading.lanes import StreamState
 
 from graph_entra.delivery.intake import Intake, batches
 from graph_entra.microsoft import pages as records
 from graph_entra.reading import collector, lanes
 from graph_entra.reading.collector import Collector
-from graph_entra.reading.lanes import StreamState
 from graph_entra.records import Page, Record, Taken
 from graph_entra.state.context import CONTEXT_FILE, ContextStore
 from graph_entra.state.files import Files
@@ -97,7 +97,7 @@ def noted_before_delivery(patch: pytest.MonkeyPatch) -> None:
         if reached_s is not None:
             self.state = lanes.after_page(self.state, window, reached_s, asked_s)
             self._store.save_stream(self.stream.key, self.state.to_json())
-            self._ledger.prune(lanes.floor_s(self.state))
+            self._ledger.keep([(lanes.floor_s(self.state), 2**40)])
 
     patch.setattr(Collector, "_take", take)
 
@@ -115,7 +115,7 @@ def noted_after_the_cursor(patch: pytest.MonkeyPatch) -> None:
             self.state = lanes.after_page(self.state, window, reached_s, asked_s)
             self._store.save_stream(self.stream.key, self.state.to_json())
         self._ledger.add(delivered, now_s)
-        self._ledger.prune(lanes.floor_s(self.state))
+        self._ledger.keep([(lanes.floor_s(self.state), 2**40)])
 
     patch.setattr(Collector, "_take", take)
 

@@ -59,6 +59,8 @@ class Emulator:
     ) -> None:
         self.tenant = tenant or Tenant()
         self.clock = clock or (lambda: datetime.now(UTC))
+        # The secrets that the platform hands over, where it is not the tenant's client secret.
+        self.secrets: dict[str, str] | None = None
         self.extra_requests: list[PlainRequest] = []
         self._closing = Event()
         self.login = Login(self.tenant, self.clock, self._closing)
@@ -110,14 +112,14 @@ class Emulator:
         """The value for INTAKE_URL; /batch lies under it."""
         return f"http://127.0.0.1:{self.intake_port}"
 
-    def module_configuration(self, **members: Any) -> dict[str, Any]:
-        """Returns the module configuration that fits the tenant, its secret hidden as the platform hides it."""
+    def module_configuration(self, secrets: Iterable[str] = ("client_secret",), **members: Any) -> dict[str, Any]:
+        """Returns the module configuration that fits the tenant, its secrets hidden as the platform hides them."""
         base = {
             "tenant_id": self.tenant.tenant_id,
             "client_id": self.tenant.client_id,
             "cloud": self.tenant.cloud or "global",
         }
-        return {**base, **members, "client_secret": SECRET_PLACEHOLDER}
+        return {**base, **members, **dict.fromkeys(secrets, SECRET_PLACEHOLDER)}
 
     def environment(
         self,
@@ -135,8 +137,9 @@ class Emulator:
         Args:
             data_path: where the SDK keeps its state (SUB_FOLDER).
             connector: the connector's arguments; `intake_key` is added if it is missing.
-            module: members of the module configuration other than the tenant's own. A `client_secret` is hidden,
-                and told by the platform, as in life.
+            module: members of the module configuration other than the tenant's own. A `client_secret` and a
+                `client_certificate` are hidden, and told by the platform, as in life; the tenant's secret if neither
+                is there.
             intake_key: overrides the connector's.
             liveness_port: None: the process gets one from the kernel, which nobody else has
                 (`processes.Connector.port` tells which).
@@ -144,8 +147,9 @@ class Emulator:
             proxied: whether the process is told of the proxy.
         """
         given = dict(module or {})
-        self.platform.secrets = {"client_secret": given.pop("client_secret", self.tenant.client_secret)}
-        self.platform.module_configuration = self.module_configuration(**given)
+        names = [name for name in ("client_secret", "client_certificate") if name in given]
+        self.platform.secrets = {name: given.pop(name) for name in names} or self._secrets()
+        self.platform.module_configuration = self.module_configuration(list(self.platform.secrets), **given)
         key = intake_key or connector.get("intake_key") or SIGNINS_KEY
         kept = {
             name: value
@@ -220,7 +224,7 @@ class Emulator:
         return asyncio.run_coroutine_threadsafe(job, self._loop).result(10)
 
     def _secrets(self) -> dict[str, str]:
-        return {"client_secret": self.tenant.client_secret}
+        return self.secrets or {"client_secret": self.tenant.client_secret}
 
     def _serve(
         self,

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 import orjson
 
-Kind = Literal["answer", "reset", "stall", "truncate", "page", "empty_page", "repeated_link"]
+Kind = Literal["answer", "reset", "stall", "late", "trickle", "truncate", "page", "empty_page", "repeated_link"]
 Body = bytes | str | dict[str, Any] | None
 
 
@@ -60,6 +60,16 @@ class Fault:
     def stall(cls, seconds: float, after_bytes: int = 0) -> Self:
         """Goes silent before the request is handled or inside the body, then goes on if the client is still there."""
         return cls("stall", seconds=seconds, cut_at=after_bytes)
+
+    @classmethod
+    def late(cls, seconds: float) -> Self:
+        """Handles the request (a push is stored), and answers it whole so many seconds later."""
+        return cls("late", seconds=seconds, cut_at=0)
+
+    @classmethod
+    def trickle(cls, every_s: float) -> Self:
+        """Handles the request (a push is stored), and answers it byte by byte, with a pause after each."""
+        return cls("trickle", seconds=every_s, cut_at=0)
 
     @classmethod
     def truncate(cls, after_bytes: int) -> Self:

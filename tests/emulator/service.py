@@ -93,6 +93,11 @@ class Service:
         answer = handle()
         if fault.kind == "truncate":
             return self._whole(info, Answer(answer.status, answer.body[: fault.cut_at], answer.headers))
+        if fault.kind == "late":
+            await self.pause(fault.seconds, box)
+            return self._whole(info, answer)
+        if fault.kind == "trickle":
+            return await self._trickled(request, info, answer, fault, box)
         if fault.kind in ("reset", "stall") and (fault.kind == "reset" or fault.cut_at):
             return await self._interrupted(request, info, answer, fault, box)
         return self._whole(info, self.special(fault, answer))
@@ -132,6 +137,21 @@ class Service:
                 return response
         await _flushed(request)
         reset(request)
+        return response
+
+    async def _trickled(
+        self, request: web.BaseRequest, info: Any, answer: Answer, fault: Fault, box: FaultBox
+    ) -> web.StreamResponse:
+        answer = self.finish(info, answer)
+        info.status = answer.status
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        response.content_length = len(answer.body)
+        await response.prepare(request)
+        for number in range(len(answer.body)):
+            if _gone(request) or self._closing.is_set():
+                return reset(request)
+            await response.write(answer.body[number : number + 1])
+            await self.pause(fault.seconds, box)
         return response
 
 

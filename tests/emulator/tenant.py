@@ -12,6 +12,7 @@ from threading import RLock
 from typing import Any
 
 import orjson
+from cryptography import x509
 
 from tests.emulator.instants import FAR_FUTURE, parse_ticks, ticks_of
 
@@ -78,6 +79,8 @@ class Tenant:
     client_id: str = "11111111-2222-4333-8444-555555555555"
     client_secret: str = "emu8Q~emulated-secret-value-0123456789abc"
     secret_id: str = "99999999-8888-4777-8666-555555555555"
+    # The public halves that were uploaded to the app registration.
+    certificates: list[x509.Certificate] = field(default_factory=list)
     domain: str = "contoso.onmicrosoft.com"
     cloud: str | None = None
     retention_days: float = 30

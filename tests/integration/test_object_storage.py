@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import boto3
@@ -13,16 +14,19 @@ from s3path import S3Path
 from sekoia_automation import constants, storage
 
 from graph_entra.records import Record
+from graph_entra.state.bucket import FOLD
 from graph_entra.state.context import CONTEXT_FILE, ContextStore
 from graph_entra.state.files import Files
 from graph_entra.state.ledger import Ledger
+from graph_entra.state.refused import RefusedRecords
+from graph_entra.streams import HOUR_S, sign_in_stream
 from tests.clocks import ManualClock
 from tests.integration.rig import Rig
 
 STREAMS = ("interactiveUser", "servicePrincipal")
 TENANT = "72f988bf-0000-4a6c-9d1e-2d7cd011db47"
 NOW_S = 1_790_000_000
-CLOCK = ManualClock(NOW_S)
+STREAM = sign_in_stream("interactiveUser", beta_only=False)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +85,7 @@ class Damages(list[tuple[str, str]]):
 
 def test_files(folder: Path) -> None:
     """Read, replace, append, list, delete and set aside mean the same as on a disk."""
-    files = Files(folder, CLOCK)
+    files = Files(folder, ManualClock(NOW_S))
     assert files.read("a/b.bin") is None
     assert files.names("a") == []
     files.replace("a/b.bin", b"one")
@@ -100,9 +104,9 @@ def test_files(folder: Path) -> None:
 def test_context_is_saved_and_read_again(folder: Path) -> None:
     """What one process saved the next one reads."""
     damages = Damages()
-    store = ContextStore(Files(folder, CLOCK), TENANT, damages.note)
+    store = ContextStore(Files(folder, ManualClock(NOW_S)), [TENANT], damages.note)
     store.save_stream("interactiveUser", {"live": "2026-11-23T08:00:00Z"})
-    again = ContextStore(Files(folder, CLOCK), TENANT, damages.note)
+    again = ContextStore(Files(folder, ManualClock(NOW_S)), [TENANT], damages.note)
     assert again.stream("interactiveUser") == {"live": "2026-11-23T08:00:00Z"}
     assert damages == []
     assert not again.damaged
@@ -115,55 +119,150 @@ def test_context_is_saved_and_read_again(folder: Path) -> None:
         (b'{"version": 1, "tenant_id": "', "damaged"),
         (b"[]", "damaged"),
         (b'{"version": 99, "streams": {}}', "unknown-version"),
-        (orjson.dumps({"version": 1, "tenant_id": "another", "streams": {}}), "other-tenant"),
+        (
+            orjson.dumps({"version": 1, "tenant_id": "8f0c2a31-5b7e-4d19-9c64-0e7d1f3b2a58", "streams": {}}),
+            "other-tenant",
+        ),
     ],
 )
 def test_context_that_cannot_be_used_is_set_aside(folder: Path, content: bytes, why: str) -> None:
     """It is kept under another name, reported, and the next save makes a new one."""
     (folder / CONTEXT_FILE).write_bytes(content)
     damages = Damages()
-    store = ContextStore(Files(folder, CLOCK), TENANT, damages.note)
+    store = ContextStore(Files(folder, ManualClock(NOW_S)), [TENANT], damages.note)
     ((aside, reason),) = damages
     assert reason == why
-    assert Files(folder, CLOCK).read(aside) == content
+    assert Files(folder, ManualClock(NOW_S)).read(aside) == content
     assert store.damaged == (why != "other-tenant")
     store.save_stream("interactiveUser", {"live": "now"})
-    assert ContextStore(Files(folder, CLOCK), TENANT, damages.note).stream("interactiveUser") == {"live": "now"}
+    assert ContextStore(Files(folder, ManualClock(NOW_S)), [TENANT], damages.note).stream("interactiveUser") == {
+        "live": "now"
+    }
 
 
 def test_ledger_is_read_again_and_pruned(folder: Path) -> None:
     """Batches of several hours are remembered by the next process, and hours that no lane needs go."""
     damages = Damages()
-    ledger = Ledger(Files(folder, CLOCK), "interactiveUser", damages.note)
+    ledger = Ledger(Files(folder, ManualClock(NOW_S)), STREAM, damages.note)
     for first in range(0, 30, 10):
         ledger.add(map(_record, range(first, first + 10)), NOW_S)
-    again = Ledger(Files(folder, CLOCK), "interactiveUser", damages.note)
+    again = Ledger(Files(folder, ManualClock(NOW_S)), STREAM, damages.note)
     assert [again.digest(_record(number), NOW_S) for number in range(30)] == [number + 1 for number in range(30)]
     assert again.digest(_record(31), NOW_S) is None
-    before = len(Files(folder, CLOCK).names("ledger/interactiveUser"))
-    again.prune(NOW_S - 7200)
-    assert len(Files(folder, CLOCK).names("ledger/interactiveUser")) < before
+    before = len(Files(folder, ManualClock(NOW_S)).names("ledger/interactiveUser"))
+    again.keep([(NOW_S - 7200, NOW_S)])
+    assert len(Files(folder, ManualClock(NOW_S)).names("ledger/interactiveUser")) < before
     assert again.digest(_record(1), NOW_S) == 2
     assert damages == []
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-5], lambda content: b"", lambda content: b"x" * 40])
+@pytest.mark.parametrize("damage", [lambda content: content[:-1] + b"x", lambda _content: b"x" * 40])
 def test_damaged_hour_of_the_ledger(folder: Path, damage: Any) -> None:
     """It is set aside and reported; whole batches before the damage are still known."""
     damages = Damages()
-    ledger = Ledger(Files(folder, CLOCK), "interactiveUser", damages.note)
+    ledger = Ledger(Files(folder, ManualClock(NOW_S)), STREAM, damages.note)
     ledger.add([_record(0)], NOW_S)
     ledger.add([_record(1)], NOW_S)
-    (name,) = Files(folder, CLOCK).names("ledger/interactiveUser")
-    content = Files(folder, CLOCK).read(name)
+    (name,) = Files(folder, ManualClock(NOW_S)).names("ledger/interactiveUser")
+    content = Files(folder, ManualClock(NOW_S)).read(name)
     assert content is not None
-    (folder / name).write_bytes(damage(content))
-    again = Ledger(Files(folder, CLOCK), "interactiveUser", damages.note)
+    Files(folder, ManualClock(NOW_S)).replace(name, damage(content))
+    again = Ledger(Files(folder, ManualClock(NOW_S)), STREAM, damages.note)
     assert again.digest(_record(1), NOW_S) is None
-    assert (again.digest(_record(0), NOW_S) == 1) == (damage(content) == content[:-5])
-    assert len(damages) == 1
+    assert (again.digest(_record(0), NOW_S) == 1) == (len(damage(content)) > 40)
+    assert [why for _, why in damages] == ["damaged"]
     again.add([_record(1)], NOW_S)
-    assert Ledger(Files(folder, CLOCK), "interactiveUser", damages.note).digest(_record(1), NOW_S) == 2
+    assert Ledger(Files(folder, ManualClock(NOW_S)), STREAM, damages.note).digest(_record(1), NOW_S) == 2
+    assert len(damages) == 1
+
+
+def test_parts_are_folded(folder: Path) -> None:
+    """However many batches an hour has, it is few objects; each process finds every batch, and a delete leaves none."""
+    files = Files(folder, ManualClock(NOW_S))
+    content = b"begin "
+    for number in range(FOLD * 2 + 3):
+        part = b"%d," % number
+        files.append("a/x", part, b"begin ")
+        content += part
+        assert files.read("a/x") == Files(folder, ManualClock(NOW_S)).read("a/x") == content
+        assert len(list((folder / "a/x").iterdir())) <= FOLD + 1
+    assert files.names("a") == ["a/x"]
+    files.delete("a/x")
+    assert not list((folder / "a").iterdir())
+    assert files.read("a/x") is None
+
+
+@pytest.mark.parametrize("deleted", range(FOLD))
+def test_a_crash_while_folding(folder: Path, deleted: int) -> None:
+    """The fold is there and its parts are deleted one by one: whichever is left, nothing is twice."""
+    files = Files(folder, ManualClock(NOW_S))
+    for number in range(FOLD - 1):
+        files.append("x", b"%d," % number)
+    names = sorted(path.name for path in (folder / "x").iterdir())
+    parts = {name: (folder / "x" / name).read_bytes() for name in names}
+    files.append("x", b"last")
+    content = files.read("x")
+    for name in names[deleted:]:
+        (folder / "x" / name).write_bytes(parts[name])
+    again = Files(folder, ManualClock(NOW_S))
+    assert again.read("x") == content == b"".join(parts.values()) + b"last"
+    again.append("x", b"!")
+    assert Files(folder, ManualClock(NOW_S)).read("x") == content + b"!"
+
+
+def test_two_processes_overwrite_nothing(folder: Path) -> None:
+    """There are no locks on S3: each one's parts stay, so that the worst is a repeat."""
+    one, other = Files(folder, ManualClock(NOW_S)), Files(folder, ManualClock(NOW_S))
+    one.append("x", b"1,")
+    other.append("x", b"2,")
+    one.append("x", b"3,")
+    other.append("x", b"4,")
+    content = Files(folder, ManualClock(NOW_S)).read("x") or b""
+    assert sorted(content.split(b",")) == [b"", b"1", b"2", b"3", b"4"]
+
+
+def test_refused_records(folder: Path) -> None:
+    """They are kept in the bucket too, over restarts."""
+    for number in range(3):
+        keeper = RefusedRecords(Files(folder, ManualClock(NOW_S)), lambda _count: None)
+        keeper.keep(Record(f'{{"n":{number}}}', 1, 2, None, None), 400)
+    content = Files(folder, ManualClock(NOW_S)).read("refused.jsonl") or b""
+    assert [orjson.loads(line)["record"]["n"] for line in content.splitlines()] == [0, 1, 2]
+
+
+POLLS = 16
+
+
+def test_bytes_of_a_poll(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 100 records/s, a poll each minute writes and reads 0.2 MB at most, with everything that is folded."""
+    sent = received = 0
+    write, read = S3Path.write_bytes, S3Path.read_bytes
+
+    def counted_write(path: S3Path, data: bytes) -> int:
+        nonlocal sent
+        sent += len(data)
+        return int(write(path, data))
+
+    def counted_read(path: S3Path) -> bytes:
+        nonlocal received
+        content: bytes = read(path)
+        received += len(content)
+        return content
+
+    monkeypatch.setattr(S3Path, "write_bytes", counted_write)
+    monkeypatch.setattr(S3Path, "read_bytes", counted_read)
+    start_s = NOW_S // HOUR_S * HOUR_S
+    ledger, random = Ledger(Files(folder, ManualClock(NOW_S)), STREAM, pytest.fail), Random(1)
+    for created_s in range(start_s, start_s + POLLS * 60, 10):
+        ledger.add([_delivered(random, created_s + n // 100) for n in range(1000)], created_s)
+        ledger.keep([(start_s - 24 * HOUR_S, start_s + 24 * HOUR_S)])
+    print(f"S3 at 100 records/s, MB a poll: {sent / POLLS / 1e6:.3f} written, {received / POLLS / 1e6:.3f} read")
+    assert POLLS * 6000 * 8 * 1.8 < sent < POLLS * 200_000
+    assert received < POLLS * 200_000
+
+
+def _delivered(random: Random, created_s: int) -> Record:
+    return Record("{}", random.getrandbits(64), random.choice(range(20)), created_s, None)
 
 
 async def test_collector_runs_and_restarts_on_it(rig: Rig, folder: Path) -> None:
@@ -178,7 +277,7 @@ async def test_collector_runs_and_restarts_on_it(rig: Rig, folder: Path) -> None
         assert run.complaints() == []
     assert set(orjson.loads((folder / CONTEXT_FILE).read_bytes())["streams"]) == set(STREAMS)
     for stream in STREAMS:
-        assert Files(folder, CLOCK).names(f"ledger/{stream}")
+        assert Files(folder, ManualClock(NOW_S)).names(f"ledger/{stream}")
     assert list(rig.folder.iterdir()) == []
 
 
