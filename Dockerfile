@@ -1,8 +1,12 @@
-# The build stage has pip and the pins; the image has neither pip's cache nor anything that a test needs.
+# The build stage has pip, uv and the pins; the image has none of these, nor anything that only a test or an author needs.
 FROM python:3.11-slim AS build
-COPY requirements/main.txt /build/requirements/main.txt
-RUN python -m venv /venv && \
-    /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /build/requirements/main.txt
+COPY requirements/main.txt requirements/not-in-image.txt /build/requirements/
+# uv, at its pinned version, because it can leave packages out of what it resolves.
+RUN awk '/^[^ ]/ {wanted = /^uv==/} wanted' /build/requirements/main.txt >/build/uv.txt && \
+    pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /build/uv.txt && \
+    python -m venv --without-pip /venv && \
+    uv pip install --no-cache --compile-bytecode --python /venv/bin/python --require-hashes \
+        --excludes /build/requirements/not-in-image.txt -r /build/requirements/main.txt
 
 FROM python:3.11-slim
 # The platform mounts the root file system read-only, so Python writes no bytecode beside the sources.

@@ -1,18 +1,13 @@
-"""The Grafana dashboard, and a picture of it from a run on the emulator.
-
-python -m docs.dashboard          writes docs/grafana-dashboard.json
-python -m docs.dashboard --draw   besides runs both connectors for five minutes and draws docs/dashboard.svg
-"""
+"""The Grafana dashboard: `python -m docs.dashboard` writes docs/grafana-dashboard.json."""
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
 STREAM = '{stream=~"$stream"}'
-ROWS = ("Flow", "Freshness", "Lanes", "Budget")
+ROWS = ("Flow", "Freshness", "Coverage", "Problems", "Requests")
 
 
 @dataclass(frozen=True)
@@ -24,7 +19,6 @@ class Panel:
     what: str
     unit: str
     queries: tuple[tuple[str, str], ...]
-    log: bool = False
 
 
 def _rate(metric: str, by: str) -> str:
@@ -42,7 +36,7 @@ PANELS = (
     Panel(
         "Flow",
         "Late and updated per second",
-        "Late: Graph showed them so late that only a settle lane found them. Updated: pushed again because Graph "
+        "Late: Graph showed them so late that only a second look found them. Updated: pushed again because Graph "
         "changed them.",
         "cps",
         (
@@ -64,77 +58,112 @@ PANELS = (
     Panel(
         "Freshness",
         "Lag",
-        "Age of the newest live record when it was delivered: Microsoft's own delay and ours. 0 while none comes.",
+        "How long a record that is created now would have to wait: Microsoft's own delay and ours while records flow, "
+        "0 while none comes. It grows while records cannot be read or pushed: the log says why.",
         "s",
-        ((f"graph_entra_lag_seconds{STREAM}", "{{stream}}"),),
-    ),
-    Panel(
-        "Freshness",
-        "Time since the last successful poll",
-        "Stays under the time between polls. What climbs is not read: the log says why.",
-        "s",
-        ((f"time() - graph_entra_last_success_seconds{STREAM}", "{{stream}}"),),
-    ),
-    Panel(
-        "Freshness",
-        "Forwarded and lag, as the SDK counts",
-        "The figures that every Sekoia.io connector has: records per second, and the lag of its newest record.",
-        "short",
         (
-            (
-                "sum by (job) (rate(symphony_module_common_forwarded_events_total[$__rate_interval]))",
-                "{{job}} records/s",
-            ),
-            ("max by (job) (symphony_module_common_events_lags)", "{{job}} lag in s"),
+            (f"graph_entra_lag_seconds{STREAM}", "{{stream}}"),
+            ("max by (job) (symphony_module_common_events_lags)", "{{job}}, as the SDK shows it"),
         ),
     ),
     Panel(
-        "Lanes",
-        "How far each lane is behind",
-        "live: seconds. The settle lanes: their age and a little more; what climbs lacks request budget.",
+        "Freshness",
+        "Time since the last poll that brought all",
+        "Stays under the time between polls. What climbs is not read: the log says why.",
         "s",
-        ((f"max by (lane) (time() - graph_entra_lane_position_seconds{STREAM})", "{{lane}}"),),
-        log=True,
+        (
+            (f"time() - graph_entra_last_success_seconds{STREAM}", "{{stream}}"),
+            (f"time() - graph_entra_edge_position_seconds{STREAM}", "{{stream}}, by creation"),
+        ),
     ),
     Panel(
-        "Lanes",
-        "Backlog left",
-        "Stretch of time that still has to be read, after a first start or an outage.",
+        "Freshness",
+        "Look-back of polls",
+        "How far a poll reaches back for records that Graph shows late: as far as is free.",
         "s",
-        ((f"graph_entra_backlog_seconds{STREAM}", "{{stream}}"),),
+        ((f"graph_entra_look_back_seconds{STREAM}", "{{stream}}"),),
     ),
     Panel(
-        "Lanes",
-        "Overlap of live passes",
-        "How far a live pass reaches back: 300 s, less where the request budget does not suffice.",
+        "Coverage",
+        "History and gaps left",
+        "Stretch of time that was never read, after a first start or an outage.",
         "s",
-        ((f"graph_entra_overlap_seconds{STREAM}", "{{stream}}"),),
+        ((f"graph_entra_unread_seconds{STREAM}", "{{stream}}"),),
     ),
     Panel(
-        "Budget",
+        "Coverage",
+        "Second looks overdue",
+        "How late the oldest look at 15 minutes, 2 hours and 24 hours of age is. What climbs lacks Graph's limit.",
+        "s",
+        ((f"max by (age) (graph_entra_look_overdue_seconds{STREAM})", "{{age}}"),),
+    ),
+    Panel(
+        "Coverage",
+        "Troubled stretches",
+        "Stretches that Graph cannot serve at present; everything around them is read. The log names their bounds.",
+        "short",
+        (
+            (f"sum by (stream) (graph_entra_troubled_stretches{STREAM})", "{{stream}}"),
+            (f"sum by (job) (graph_entra_troubled_seconds{STREAM})", "{{job}} seconds"),
+        ),
+    ),
+    Panel(
+        "Problems",
+        "Open problems",
+        "By kind; the log names each, with its remedy.",
+        "short",
+        (("sum by (job, kind) (graph_entra_problems_open) > 0", "{{job}} {{kind}}"),),
+    ),
+    Panel(
+        "Problems",
+        "Pushes that failed, in the last hour",
+        "passes: the intake was down or busy. content: it refused a batch for what was in it. person: the key or the "
+        "address is wrong.",
+        "short",
+        (("sum by (job, kind) (increase(graph_entra_pushes_failed_total[1h]))", "{{job}} {{kind}}"),),
+    ),
+    Panel(
+        "Problems",
+        "Days until the credential ends, and the clock",
+        "Of the app registration's secret or certificate, if Directory.Read.All lets the module see it; and by how "
+        "many seconds this machine's clock is ahead of Microsoft's.",
+        "short",
+        (
+            ("min by (credential) (graph_entra_credential_end_seconds - time()) / 86400", "{{credential}}, days"),
+            ("max by (job) (graph_entra_clock_difference_seconds)", "{{job}} clock, seconds"),
+        ),
+    ),
+    Panel(
+        "Requests",
         "Requests to Graph per second, by status",
         "Microsoft allows 0.5 for one application in one tenant. 0 is no answer.",
         "reqps",
         ((_rate("graph_entra_requests_total", "status"), "{{status}}"),),
     ),
     Panel(
-        "Budget",
+        "Requests",
         "Throttled per second",
         "Answers of 429. Some are normal where two connectors share an application.",
         "reqps",
         ((_rate("graph_entra_throttled_total", "stream"), "{{stream}}"),),
     ),
     Panel(
-        "Budget",
-        "Time between two requests, and pushes",
-        "2.02 s while Graph is content, up to 16 s while it throttles; and the mean duration of a push.",
-        "s",
+        "Requests",
+        "Between two requests, in flight, and pushes",
+        "2.02 s between requests while Graph is content, more while it throttles; windows that are being read; and "
+        "the mean duration of a push. Forwarded: as the SDK counts.",
+        "short",
         (
-            ("max by (job) (graph_entra_request_spacing_seconds)", "{{job}} between requests"),
+            ("max by (job) (graph_entra_request_spacing_seconds)", "{{job}} s between requests"),
+            ("max by (job) (graph_entra_windows_in_flight)", "{{job}} windows"),
             (
                 "sum by (job) (rate(symphony_module_common_forward_events_duration_sum[$__rate_interval])) / sum by "
                 "(job) (rate(symphony_module_common_forward_events_duration_count[$__rate_interval]))",
-                "{{job}} a push",
+                "{{job}} s a push",
+            ),
+            (
+                "sum by (job) (rate(symphony_module_common_forwarded_events_total[$__rate_interval]))",
+                "{{job}} forwarded/s",
             ),
         ),
     ),
@@ -160,12 +189,11 @@ def dashboard() -> dict[str, Any]:
                     "fieldConfig": {
                         "defaults": {
                             "unit": panel.unit,
-                            "min": None if panel.log else 0,
+                            "min": 0,
                             "custom": {
                                 "lineWidth": 1,
                                 "fillOpacity": 8,
                                 "showPoints": "never",
-                                "scaleDistribution": {"type": "log", "log": 10} if panel.log else {"type": "linear"},
                             },
                         },
                         "overrides": [],
@@ -215,15 +243,5 @@ def _grid(x: int, y: int, width: int, height: int) -> dict[str, int]:
     return {"x": x, "y": y, "w": width, "h": height}
 
 
-def main() -> None:
-    """The command."""
-    (FOLDER / "grafana-dashboard.json").write_text(json.dumps(dashboard(), indent=2))
-    if "--draw" in sys.argv:
-        from docs.picture import draw
-        from docs.scrape import scrape
-
-        (FOLDER / "dashboard.svg").write_text(draw(scrape()))
-
-
 if __name__ == "__main__":
-    main()
+    (FOLDER / "grafana-dashboard.json").write_text(json.dumps(dashboard(), indent=2))

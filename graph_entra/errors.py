@@ -1,32 +1,43 @@
-"""Everything that can go wrong, split by who can mend it.
+"""Everything that can go wrong, split by who can mend it. No other source says it differently.
 
 GraphEntraError
-├── PersonMustAct           no retry mends it by itself: the log names the remedy (diagnosis.py)
-│   ├── CredentialRejected  Entra refuses the app, its secret or the tenant (``AADSTS`` code)
-│   ├── GraphRefused        Graph answers 400, 401, 403 or 404 to a well-formed question (Graph error code)
-│   └── IntakeRefused       the Sekoia intake refuses the push (invalid key, ...)
+├── PersonMustAct           no retry mends it by itself: the log names the remedy (telling/diagnosis.py)
+│   ├── CredentialRejected    Entra refuses the app, its secret or the tenant (``AADSTS`` code); critical when it lasts
+│   ├── CertificateUntrusted  a proxy opens TLS, and its authority is not known here; critical only if it never worked
+│   ├── GraphRefused          Graph answers 400, 401, 403 or 404 to a well-formed question (Graph error code)
+│   └── IntakeRefused         the Sekoia intake refuses the push (invalid key, ...)
 ├── PassesByItself          tried again, with back-off, until it passes or the connector is told to stop
-│   ├── Throttled           429, from Graph
-│   ├── GraphUnavailable    5xx, an HTML page, broken JSON, a time-out or a reset, from Graph
-│   │   └── WindowTooWide   504 or a time-out: a shorter window may be answered
-│   ├── PagingBroken        a page's nextLink expired, repeats itself or leaves the cloud: ask again from the cursor
-│   ├── TokenRefused        401: the access token was refused, a new one is fetched
-│   ├── LoginUnavailable    no token could be fetched: the network, a proxy, or Entra itself
-│   └── IntakeUnavailable   5xx, 429, a time-out or a reset, from the intake
+│   ├── Throttled             429, from Graph
+│   ├── GraphUnavailable      5xx, an HTML page, broken JSON, a time-out or a reset, from Graph
+│   │   └── WindowTooWide     504 or a time-out: a shorter window may be answered
+│   ├── PagingBroken          a page's nextLink expired, repeats itself or leaves the cloud: ask again from there
+│   ├── TokenRefused          401: the access token was refused, a new one is fetched
+│   ├── LoginUnavailable      no token could be fetched: the network, or Entra itself
+│   ├── ProxyInTheWay         the proxy to Microsoft cannot be reached, or refuses to connect
+│   └── IntakeUnavailable     5xx, 429, a reset, or an answer that is not the intake's
+│       └── IntakeTimedOut    no whole answer in time: the push may have been stored, and less may be answered
 └── StorageFailed           the data path cannot be read or written; tried again, nothing is dropped meanwhile
     └── DataPathInUse       another process works on it: a person must stop one of the two
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-# What stands in the way of a connection, where that can be told: a proxy that refuses, or an untrusted certificate.
-Obstacle = Literal["proxy", "certificate"]
+# When the log may call a problem critical, at which the platform stops the connector.
+Critical = Literal["when it lasts", "if it never worked", "never"]
 
 
 class GraphEntraError(Exception):
-    """Anything this module raises on purpose. Its text is safe to log: no secret, token, key or nextLink."""
+    """Anything this module raises on purpose. Its text is safe to log: no secret, token, key or nextLink.
+
+    Attributes:
+        kind: what it is called in the figures (``graph_entra_problems_open``).
+        critical: when the log may call it critical.
+    """
+
+    kind: ClassVar[str] = "unexpected"
+    critical: ClassVar[Critical] = "never"
 
 
 class PersonMustAct(GraphEntraError):
@@ -39,12 +50,30 @@ class CredentialRejected(PersonMustAct):
     Attributes:
         code: the number behind ``AADSTS`` (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
         secret_is_guid: the secret looks like the id of a secret, which is a GUID, and not like its value.
+        sentence: the first sentence of Entra's own text, without ids; empty if it gave none.
+        thumbprint: of the certificate that was used, as the portal shows it; empty if it was a secret.
     """
 
-    def __init__(self, code: int, *, secret_is_guid: bool = False) -> None:
-        super().__init__(f"Entra refused to sign the application in (AADSTS{code})")
+    kind = "login"
+    critical = "when it lasts"
+
+    def __init__(self, code: int, *, secret_is_guid: bool = False, sentence: str = "", thumbprint: str = "") -> None:
+        used = f" with the certificate of thumbprint {thumbprint}" if thumbprint else ""
+        super().__init__(f"Entra refused to sign the application in{used} (AADSTS{code})")
         self.code = code
         self.secret_is_guid = secret_is_guid
+        self.sentence = sentence
+        self.thumbprint = thumbprint
+
+
+class CertificateUntrusted(PersonMustAct):
+    """What was shown in place of Microsoft's certificate is signed by an authority that is not known here.
+
+    A person must act, at the proxy or in ``SSL_CERT_FILE``; but a proxy's slip of an hour ends by itself.
+    """
+
+    kind = "certificate"
+    critical = "if it never worked"
 
 
 class GraphRefused(PersonMustAct):
@@ -55,6 +84,8 @@ class GraphRefused(PersonMustAct):
         code: Graph's own error code, such as ``Authentication_MSGraphPermissionMissing``; empty if it gave none.
         detail: the first 300 characters of Graph's message.
     """
+
+    kind = "graph"
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(f"Graph answered {status} {code}: {detail}" if detail else f"Graph answered {status} {code}")
@@ -70,6 +101,8 @@ class IntakeRefused(PersonMustAct):
         status: the HTTP status.
     """
 
+    kind = "intake"
+
     def __init__(self, status: int) -> None:
         super().__init__(f"the intake answered {status}")
         self.status = status
@@ -80,17 +113,19 @@ class PassesByItself(GraphEntraError):
 
     Attributes:
         retry_after_s: how long the other side asked us to wait, in seconds; None if it did not say.
-        obstacle: what stands in the way; None if that cannot be told.
     """
 
-    def __init__(self, text: str, retry_after_s: float | None = None, *, obstacle: Obstacle | None = None) -> None:
+    kind = "graph"
+
+    def __init__(self, text: str, retry_after_s: float | None = None) -> None:
         super().__init__(text)
         self.retry_after_s = retry_after_s
-        self.obstacle = obstacle
 
 
 class Throttled(PassesByItself):
-    """Graph answered 429: more than 5 requests in 10 s for this app and tenant, ours or another's."""
+    """Graph answered 429: more requests than it grants this app, ours or another's."""
+
+    kind = "throttled"
 
 
 class GraphUnavailable(PassesByItself):
@@ -112,13 +147,37 @@ class TokenRefused(PassesByItself):
 class LoginUnavailable(PassesByItself):
     """No access token could be fetched, for a reason that is not the credential's fault."""
 
+    kind = "login"
+
+
+class ProxyInTheWay(PassesByItself):
+    """The proxy on the way to Microsoft cannot be reached, or refuses to connect."""
+
+    kind = "proxy"
+
 
 class IntakeUnavailable(PassesByItself):
-    """The intake did not acknowledge a push."""
+    """The intake did not acknowledge a push.
+
+    Attributes:
+        host: which host was asked and did not answer; None if it answered.
+    """
+
+    kind = "intake"
+
+    def __init__(self, text: str, retry_after_s: float | None = None, *, host: str | None = None) -> None:
+        super().__init__(text, retry_after_s)
+        self.host = host
+
+
+class IntakeTimedOut(IntakeUnavailable):
+    """The intake did not answer in time; it may have stored the push."""
 
 
 class StorageFailed(GraphEntraError):
     """The data path could not be read or written."""
+
+    kind = "storage"
 
 
 class DataPathInUse(StorageFailed):

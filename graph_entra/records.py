@@ -7,6 +7,8 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
+from graph_entra.streams import Work
+
 
 class Record(NamedTuple):
     """One record of a page.
@@ -54,28 +56,32 @@ class Page(NamedTuple):
 
 @dataclass(slots=True)
 class Taken:
-    """What became of one page.
+    """What became of a batch that was delivered and noted, or of a page.
 
     Attributes:
         stream: its key.
-        lane: which lane read it.
-        read: records on the page.
-        new: delivered for the first time.
-        late: of these, by a lane other than live and backlog: Graph had shown them late.
-        updated: delivered again, because Graph had changed them.
+        work: why it was read.
+        read: records on the page; 0 for a batch.
+        pushed: records of the batch, all acknowledged.
+        new: of these, delivered for the first time.
+        late: of the new ones, found by a look or a round: Graph had shown them late.
+        updated: of the batch, delivered again, because Graph had changed them.
         cut: ids of records that were too long and are delivered in part.
-        refused: ids of records that the intake refuses; they are kept in ``refused.jsonl``.
+        repaired: ids of records that held bytes that are no UTF-8, which are spelled out in what was delivered.
+        refused: ids of records that the intake refuses, with its status; they are kept in ``refused.jsonl``.
         newest_s: creation of the newest record delivered, None if none was.
     """
 
     stream: str
-    lane: str
+    work: Work
     read: int = 0
+    pushed: int = 0
     new: int = 0
     late: int = 0
     updated: int = 0
     cut: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
+    refused: list[tuple[str, int]] = field(default_factory=list)
     newest_s: int | None = None
 
 

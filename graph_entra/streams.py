@@ -1,16 +1,37 @@
-"""PURE: what a stream is. One stream is one question that Graph is asked over and over, with cursors of its own."""
+"""PURE: what a stream and a window are. A stream is one kind of record, a window what is asked of it at once."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final, Literal
 
 HOUR_S: Final = 3600
 DAY_S: Final = 24 * HOUR_S
 
+# The most that Graph answers on a page of sign-ins, and its default (https://learn.microsoft.com/graph/api/signin-list).
+PAGE_RECORDS: Final = 1000
+
 # The bounds of a piece of creation time.
 Stretch = tuple[int, int]
+
+# Why a window is read (reading/plan.py has the table), and what that is called in the log, in CONFIGURE.md and on the
+# dashboard.
+Work = Literal["edge", "unread", "look", "again", "troubled"]
+WORDS: Final[Mapping[Work, str]] = MappingProxyType(
+    {
+        "edge": "new records",
+        "unread": "history",
+        "look": "second look",
+        "again": "history, once more",
+        "troubled": "troubled stretch",
+    }
+)
+# The ages at which a stretch is looked at again.
+LookAge = Literal["15 min", "2 h", "24 h"]
+LOOK_AGES: Final[Mapping[LookAge, int]] = MappingProxyType({"15 min": 15 * 60, "2 h": 2 * HOUR_S, "24 h": DAY_S})
 
 SignInType = Literal["interactiveUser", "nonInteractiveUser", "servicePrincipal", "managedIdentity"]
 ApiVersion = Literal["v1.0", "beta"]
@@ -69,19 +90,28 @@ class Stream:
             text += f" and signInEventTypes/any(t: t eq '{self.event_type}')"
         return text
 
-    @property
-    def orderby(self) -> str:
-        """Oldest first, so that the cursor can follow the pages."""
-        return f"{self.time_member} asc"
+    def orderby(self, *, newest_first: bool) -> str:
+        """Oldest first, so that what was read can follow the pages; or from the other end."""
+        return f"{self.time_member} {'desc' if newest_first else 'asc'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of creation time that one lane reads, both ends included."""
+    """A stretch of creation time that is asked for at once, both ends included.
 
-    lane: str
+    Attributes:
+        work: why it is read (reading/plan.py).
+        start_s: its first second.
+        end_s: its last second.
+        page_records: the most records on a page.
+        newest_first: which end comes first.
+    """
+
+    work: Work
     start_s: int
     end_s: int
+    page_records: int = PAGE_RECORDS
+    newest_first: bool = False
 
 
 AUDITS: Final = Stream("directoryAudits", "directoryAudits", "v1.0", "activityDateTime", AUDIT_MATERIAL)

@@ -1,210 +1,364 @@
-"""Delivery: returns only when the intake has acknowledged every record.
+"""Delivery: what is pushed together, what is tried again, and whose fault a refusal is.
 
-``push_events_to_intakes`` bounds its chunks by characters before they are escaped; the intake bounds the body as sent.
-So batches are bounded here, by their size as sent, and a record that the SDK would discard is cut first.
+Theory of operation. A push is acknowledged whole, refused, or not answered.
+
+*Acknowledged*: the caller notes it at once (``then``), before anything else is pushed in this process: a kill repeats
+that one batch. If it cannot be noted (the disk is full), it is remembered here as acknowledged, and nothing more of
+that caller is pushed until noting works again: it is not repeated as long as the process lives, and once after a kill.
+
+*Not answered*: it may have been stored. It is tried again until it is answered; after a time-out with half as many
+records, growing back while answers come quickly, so that a slow intake is sent each record twice at most.
+
+*Refused for its content*: halved until the records that are to blame stand alone. None of them is convicted at once,
+because refusals pass: it is a suspect, tried again alone, minutes apart, and convicted when it was refused
+:data:`TRIES` times, :data:`AGAIN_S` apart, and the intake has taken another record since the first refusal. If the
+intake takes nothing while two records or more are refused, it is the intake's address or key that is wrong, and a
+person's business: nobody is convicted then.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from hashlib import sha256
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from threading import Event, Lock
-from typing import Any, Final, Protocol
-
-import orjson
-from sekoia_automation.constants import EVENT_BYTES_MAX_SIZE
-from tenacity import Retrying, retry_if_exception_type, wait_exponential
-from tenacity.stop import stop_when_event_set
+from typing import Final, NamedTuple, Protocol
 
 from graph_entra.clock import Clock
-from graph_entra.errors import IntakeRefused, IntakeUnavailable
+from graph_entra.delivery.intake_http import as_sent, meaning
+from graph_entra.errors import IntakeRefused, IntakeTimedOut, IntakeUnavailable
 from graph_entra.records import Record
 
 MAX_BATCH_RECORDS: Final = 1000
 # The intake takes 10 MiB (SDK: INTAKE_PAYLOAD_BYTES_MAX_SIZE); the envelope and the headers fit in what is left.
 MAX_BATCH_BYTES: Final = 9 * 1024 * 1024
-# The SDK discards longer events. Counted in characters.
-MAX_RECORD_CHARS: Final = EVENT_BYTES_MAX_SIZE
-# The marker of a cut, at its longest: cutting something as small would make it larger.
-_MARKER_CHARS: Final = 128
-# Statuses that may be one record's fault: the batch is halved to find it.
-_ABOUT_CONTENT: Final = frozenset({400, 413, 422})
+
+# A suspect is tried again after so long, and convicted after so many refusals that lie so far apart: 5 min at least.
+AGAIN_S: Final = 150.0
+TRIES: Final = 3
+# Splits of refused batches without a single record taken, after which the intake is taken to refuse everything: enough
+# to reach single records in a batch of 1,000 (10), and to try a few of them.
+_MAX_SPLITS: Final = 16
+
+# After a time-out, batches grow while they are answered within so long: twice as many would still be in time.
+_QUICK_S: Final = 7.5
+_LONGEST_PAUSE_S: Final = 20.0
+# How far an intake's Retry-After is honoured.
+_LONGEST_ASKED_S: Final = 60.0
+
+# Called with records that the intake has acknowledged.
+Then = Callable[[Sequence[Record]], None]
 
 
 class Push(Protocol):
     """The SDK's ``push_events_to_intakes``, made to raise."""
 
-    def __call__(self, events: Sequence[str]) -> Sequence[str]:
-        """Push, and return one event id for each event.
+    def __call__(self, events: Sequence[str]) -> int:
+        """Push, once, and return how many events were acknowledged.
 
         Raises:
-            IntakeRefused: a 4xx that no retry mends.
+            IntakeRefused: a status that does not pass by itself.
+            IntakeTimedOut: no answer in time; the intake may have stored the events.
             IntakeUnavailable: anything else.
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A record that was refused for its content and is not convicted: not noted, to be read and delivered again.
+
+    Attributes:
+        record: as it was handed in.
+        status: what the intake answered last.
+        tries: how often it was refused, minutes apart.
+        again_in_s: when to hand it in again, in seconds from now; until then it would not be pushed.
+    """
+
+    record: Record
+    status: int
+    tries: int
+    again_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that the intake refuses for good while it takes others: the caller keeps it, and notes it.
+
+    Attributes:
+        record: as it was handed in.
+        status: what the intake answered last.
+    """
+
+    record: Record
+    status: int
+
+
+@dataclass(slots=True)
+class Delivery:
+    """What became of records that were not taken; all others were, and ``then`` was called for them.
+
+    Attributes:
+        suspects: to be handed in again.
+        refused: convicted.
+    """
+
+    suspects: list[Suspect] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """What is known of a suspect. In memory only: a restart counts anew.
+
+    Attributes:
+        last_s: when it was refused last, if that counted, by the monotonic clock.
+        tries: refusals that counted.
+        status: of the last one.
+        taken_before: how many records the intake had taken before the first refusal, of a batch with this record in it.
+    """
+
+    last_s: float
+    tries: int
+    status: int
+    taken_before: int
+
+
+class _Refusal(NamedTuple):
+    """A batch that was refused for its content, and how many records had been taken before."""
+
+    batch: Sequence[Record]
+    status: int
+    taken_before: int
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of :meth:`Intake.deliver`."""
+
+    then: Then
+    taken_before: int
+    delivery: Delivery = field(default_factory=Delivery)
+    splits: int = 0
+
+
 class Intake:
-    """One intake.
+    """One intake, shared by all streams of a connector; any thread may deliver.
 
     Args:
-        push: sends one batch.
-        stopping: set when the connector is told to stop; no retry begins after that.
-        on_fault: told of each failed try.
+        push: sends one batch, once.
         clock: the time.
+        stopping: set when the connector is told to stop; no push begins after that.
+        on_fault: told of each push that was not answered properly.
     """
 
     def __init__(
-        self, push: Push, stopping: Event, on_fault: Callable[[IntakeUnavailable], None], clock: Clock
+        self, push: Push, *, clock: Clock, stopping: Event, on_fault: Callable[[IntakeUnavailable], None]
     ) -> None:
-        self._clock = clock
         self._push = push
+        self._clock = clock
         self._stopping = stopping
         self._on_fault = on_fault
-        # Held from a batch's push to the note of it, by whichever stream: a kill repeats that one batch at most.
-        self.in_flight = Lock()
+        # Held from a batch's push until it is noted, by whichever stream: a kill repeats that one batch at most.
+        self._in_flight = Lock()
+        self._most_records = MAX_BATCH_RECORDS
+        self._taken = 0
+        self._doubts: dict[int, _Doubt] = {}
+        # identity -> digest of what was acknowledged and could not be noted.
+        self._unnoted: dict[int, int] = {}
 
-    def deliver(self, batch: Sequence[Record]) -> list[Record]:
-        """Push one batch until the intake has acknowledged all of it.
+    def deliver(self, records: Sequence[Record], then: Then) -> Delivery:
+        """Push records in batches, in their order, until each is taken or was refused by itself.
+
+        Args:
+            records: what to push.
+            then: called with each part that the intake has acknowledged, at once, before anything else is pushed.
+                After it has raised, the next call begins with it: with those of ``records`` that were acknowledged
+                and not noted, perhaps none; so that nothing is pushed as long as noting fails.
 
         Returns:
-            The records that the intake refuses by themselves while it takes their neighbours. All others are in.
+            The records that were refused by themselves. ``then`` was called for all others.
 
         Raises:
-            IntakeRefused: the intake takes nothing of it. Nothing of the batch is known to be delivered.
-            IntakeUnavailable: the connector was told to stop before the intake answered.
+            IntakeRefused: the intake takes nothing at all, and a person must act. What was taken before that was noted.
+            IntakeUnavailable: the connector was told to stop. What was taken before that was noted.
+            Exception: whatever ``then`` raises. Nothing is pushed after it.
         """
+        call = _Call(then, self._taken)
+        together, alone = self._sort(self._note_first(records, then), call.delivery)
+        refusals = self._push_all(together, call)
+        for record in alone:
+            refusals += self._push_all([record], call)
+        for refusal in refusals:
+            self._isolate(refusal, call)
+        if self._taken == call.taken_before:
+            self._blame_the_intake(call.delivery.suspects)
+        return call.delivery
+
+    def _note_first(self, records: Sequence[Record], then: Then) -> Sequence[Record]:
+        """Note what was acknowledged and could not be noted before; returns what is left to push."""
+        if not self._unnoted:
+            return records
+        with self._in_flight:
+            known = [record for record in records if self._unnoted.get(record.identity) == record.digest]
+            then(known)
+            for record in known:
+                self._unnoted.pop(record.identity, None)
+        noted = {(record.identity, record.digest) for record in known}
+        return [record for record in records if (record.identity, record.digest) not in noted]
+
+    # Pushing
+
+    def _push_all(self, records: Sequence[Record], call: _Call) -> list[_Refusal]:
+        """Push all of it; returns the batches that were refused for their content."""
+        refusals: list[_Refusal] = []
+        start = 0
+        while start < len(records):
+            batch, refusal = self._push_next(records, start, call.then)
+            if refusal is not None:
+                refusals.append(refusal)
+            start += len(batch)
+        return refusals
+
+    def _push_next(self, records: Sequence[Record], start: int, then: Then) -> tuple[Sequence[Record], _Refusal | None]:
+        """Push the batch that begins at ``start`` until it is answered, and note it, unless it was refused.
+
+        Returns:
+            The batch, and its refusal.
+        """
+        tries = 0
+        with self._in_flight:
+            while True:
+                if self._stopping.is_set():
+                    raise IntakeUnavailable("the connector was told to stop")
+                batch = records[start : batch_end(records, start, self._most_records)]
+                try:
+                    self._push_once(batch)
+                except IntakeUnavailable as fault:
+                    self._on_fault(fault)
+                    if isinstance(fault, IntakeTimedOut):
+                        self._most_records = max(1, len(batch) // 2)
+                    tries += 1
+                    if self._clock.wait(self._stopping, _pause_s(tries, fault)):
+                        raise
+                except IntakeRefused as refusal:
+                    if meaning(refusal.status) != "content":
+                        raise
+                    return batch, _Refusal(batch, refusal.status, self._taken)
+                else:
+                    # Crash here: the batch is pushed and not noted. It is read again and repeated: the one in flight.
+                    self._note(batch, then)
+                    return batch, None
+
+    def _push_once(self, batch: Sequence[Record]) -> None:
+        began_s = self._clock.monotonic()
+        acknowledged = self._push([record.text for record in batch])
+        if acknowledged < len(batch):
+            raise IntakeUnavailable(f"the intake acknowledged {acknowledged} of {len(batch)} records")
+        self._taken += len(batch)
+        if self._doubts:
+            for record in batch:
+                self._doubts.pop(record.identity, None)
+        if len(batch) == self._most_records and self._clock.monotonic() - began_s < _QUICK_S:
+            self._most_records = min(MAX_BATCH_RECORDS, self._most_records * 2)
+
+    def _note(self, batch: Sequence[Record], then: Then) -> None:
         try:
-            self._send([record.text for record in batch])
-        except IntakeRefused as refusal:
-            if refusal.status not in _ABOUT_CONTENT or len(batch) == 1:
-                raise
-        else:
-            return []
-        refused = self._halve(batch)
-        if len(refused) == len(batch):
-            raise IntakeRefused(400)
-        return refused
-
-    def _halve(self, batch: Sequence[Record]) -> list[Record]:
-        middle = len(batch) // 2
-        refused: list[Record] = []
-        for half in (batch[:middle], batch[middle:]):
-            try:
-                self._send([record.text for record in half])
-            except IntakeRefused as refusal:
-                if refusal.status not in _ABOUT_CONTENT:
-                    raise
-                refused += half if len(half) == 1 else self._halve(half)
-        return refused
-
-    def _send(self, texts: list[str]) -> None:
-        for attempt in Retrying(
-            retry=retry_if_exception_type(IntakeUnavailable),
-            wait=wait_exponential(multiplier=1, min=1, max=20),
-            sleep=self._pause,
-            stop=stop_when_event_set(self._stopping),
-            reraise=True,
-        ):
-            with attempt:
-                self._send_once(texts)
-
-    def _pause(self, seconds: float) -> None:
-        self._clock.wait(self._stopping, seconds)
-
-    def _send_once(self, texts: list[str]) -> None:
-        try:
-            acknowledged = len(self._push(texts))
-        except IntakeUnavailable as fault:
-            self._on_fault(fault)
+            then(batch)
+        except Exception:
+            self._unnoted.update((record.identity, record.digest) for record in batch)
             raise
-        if acknowledged < len(texts):
-            short = IntakeUnavailable(f"the intake acknowledged {acknowledged} of {len(texts)} records")
-            self._on_fault(short)
-            raise short
+
+    # Whose fault a refusal is
+
+    def _sort(self, records: Sequence[Record], delivery: Delivery) -> tuple[Sequence[Record], list[Record]]:
+        """Which records to push together, and which suspects alone; those that are not due yet are told at once."""
+        if not self._doubts:
+            return records, []
+        together: list[Record] = []
+        alone: list[Record] = []
+        intake_in_doubt = self._takes_nothing()
+        now_s = self._clock.monotonic()
+        for record in records:
+            doubt = self._doubts.get(record.identity)
+            if doubt is None or (intake_in_doubt and doubt.taken_before == self._taken):
+                together.append(record)
+            elif now_s >= doubt.last_s + AGAIN_S:
+                alone.append(record)
+            else:
+                delivery.suspects.append(Suspect(record, doubt.status, doubt.tries, doubt.last_s + AGAIN_S - now_s))
+        return together, alone
+
+    def _isolate(self, refusal: _Refusal, call: _Call) -> None:
+        """Halve a refused batch until who is to blame stands alone."""
+        if len(refusal.batch) == 1:
+            self._suspect(refusal, call.delivery)
+            return
+        call.splits += 1
+        if call.splits > _MAX_SPLITS and self._taken == call.taken_before:
+            raise IntakeRefused(refusal.status)
+        middle = len(refusal.batch) // 2
+        # Both halves before either is split further: if only one has a culprit, it shows at once that others are taken.
+        halves = (refusal.batch[:middle], refusal.batch[middle:])
+        for smaller in [one for half in halves for one in self._push_all(half, call)]:
+            self._isolate(smaller._replace(taken_before=refusal.taken_before), call)
+
+    def _suspect(self, refusal: _Refusal, delivery: Delivery) -> None:
+        """A record was refused alone: convict it if that has happened often enough, while others were taken."""
+        (record,), status, taken_before = refusal
+        now_s = self._clock.monotonic()
+        doubt = self._doubts.get(record.identity)
+        if doubt is None:
+            doubt = self._doubts[record.identity] = _Doubt(now_s, 1, status, taken_before)
+        elif now_s >= doubt.last_s + AGAIN_S:
+            doubt.tries += 1
+            doubt.last_s = now_s
+        doubt.status = status
+        others_are_taken = self._taken > doubt.taken_before
+        if doubt.tries >= TRIES and others_are_taken:
+            # Remembered all the same: if the caller cannot keep it, it is handed in again, and convicted at once.
+            doubt.last_s = now_s - AGAIN_S
+            delivery.refused.append(Refused(record, status))
+        else:
+            again_in_s = max(0.0, doubt.last_s + AGAIN_S - now_s)
+            delivery.suspects.append(Suspect(record, status, doubt.tries, again_in_s))
+
+    def _takes_nothing(self) -> bool:
+        """Whether two records or more were refused since the intake last took one."""
+        return sum(doubt.taken_before == self._taken for doubt in list(self._doubts.values())) >= 2
+
+    def _blame_the_intake(self, suspects: Sequence[Suspect]) -> None:
+        """Raise if the intake takes nothing; its refusals do not count against anyone then."""
+        doubts = [self._doubts.get(suspect.record.identity) for suspect in suspects]
+        unproven = [doubt for doubt in doubts if doubt is not None and doubt.taken_before == self._taken]
+        if unproven and self._takes_nothing():
+            now_s = self._clock.monotonic()
+            for doubt in unproven:
+                doubt.tries, doubt.last_s = 0, now_s - AGAIN_S
+            raise IntakeRefused(unproven[-1].status)
 
 
-def batches(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Split into batches that the intake takes, in order."""
-    batch: list[Record] = []
+def batch_end(records: Sequence[Record], start: int, most_records: int = MAX_BATCH_RECORDS) -> int:
+    """Where the batch that begins at ``start`` ends: as many records as the intake takes, at least one."""
+    candidates = records[start : start + most_records]
+    # Most pages fit whole, whatever stands in them: then nothing is measured. A character of JSON takes 4 bytes at
+    # most; half a surrogate pair takes 6, and if a batch of those is too large, it is halved like any that is refused.
+    if sum(4 * len(record.text) + 3 for record in candidates) <= MAX_BATCH_BYTES:
+        return start + len(candidates)
+    end = start
     batch_bytes = 0
-    for record in records:
-        record_bytes = bytes_as_sent(record.text)
-        if batch and (len(batch) == MAX_BATCH_RECORDS or batch_bytes + record_bytes > MAX_BATCH_BYTES):
-            yield batch
-            batch, batch_bytes = [], 0
-        batch.append(record)
-        batch_bytes += record_bytes
-    if batch:
-        yield batch
+    for record in candidates:
+        batch_bytes += bytes_as_sent(record.text)
+        if batch_bytes > MAX_BATCH_BYTES and end > start:
+            break
+        end += 1
+    return end
 
 
 def bytes_as_sent(text: str) -> int:
-    """How many bytes a record's text takes in the request's body: escaped into ASCII, with quotes and a separator."""
-    if text.isascii() and "\x7f" not in text and "\n" not in text and "\r" not in text and "\t" not in text:
-        return len(text) + text.count('"') + text.count("\\") + 4
-    return len(json.dumps(text)) + 2
+    """How many bytes a record's text takes in the request's body: as a JSON string, with a separator."""
+    return len(as_sent(text)) + 1
 
 
-def fit(text: str) -> str:
-    """A record's text, cut to what the SDK sends if it is longer.
-
-    The largest members go first. Of a text or a list the beginning is kept, followed by a marker that states the
-    original size and SHA-256; any other value is replaced by the marker. ``id`` and the time members are small and
-    stay.
-    """
-    if len(text) <= MAX_RECORD_CHARS:
-        return text
-    with suppress(ValueError, RecursionError):
-        # Not orjson, which rounds integers beyond 64 bits.
-        value = json.loads(text)
-        if isinstance(value, dict):
-            _cut_members(value)
-            if len(fitting := _text(value)) <= MAX_RECORD_CHARS:
-                return fitting
-    # Not an object, or one of countless small members, or too deep to read: what is left is the beginning of its
-    # text. A control character is escaped into six.
-    return _text({"graph_entra_cut": _marker(text), "beginning": text[: MAX_RECORD_CHARS // 8]})
-
-
-def _cut_members(value: dict[str, Any]) -> None:
-    sizes = sorted(((len(_text(member)), name) for name, member in value.items()), reverse=True)
-    total = len(_text(value))
-    for size, name in sizes:
-        if total <= MAX_RECORD_CHARS or size <= _MARKER_CHARS:
-            return
-        value[name] = _cut(value[name], max(0, MAX_RECORD_CHARS - (total - size)))
-        total += len(_text(value[name])) - size
-
-
-def _cut(value: Any, room: int) -> Any:
-    text = _text(value)
-    marker = _marker(text)
-    room -= len(marker) + 8
-    if isinstance(value, str):
-        kept = value[: max(0, room - 2)]
-        while len(_text(kept)) > max(2, room):
-            kept = kept[: len(kept) * 3 // 4]
-        return kept + marker
-    if isinstance(value, list):
-        kept_items = []
-        for item in value:
-            room -= len(_text(item)) + 1
-            if room < 0:
-                break
-            kept_items.append(item)
-        return [*kept_items, marker]
-    return marker
-
-
-def _marker(text: str) -> str:
-    digest = sha256(text.encode(errors="surrogatepass")).hexdigest()
-    return f"[graph_entra cut this: {len(text)} characters of JSON, SHA-256 {digest}]"
-
-
-def _text(value: Any) -> str:
-    try:
-        return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:
-        return json.dumps(value, separators=(",", ":"))
+def _pause_s(tries: int, fault: IntakeUnavailable) -> float:
+    """Seconds until the next try, after so many failed ones: 1, 2, 4, up to 20, or what was asked."""
+    asked_s = min(_LONGEST_ASKED_S, fault.retry_after_s or 0.0)
+    return max(asked_s, min(_LONGEST_PAUSE_S, 2.0 ** min(tries - 1, 10)))

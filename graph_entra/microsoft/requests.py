@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import httpx
@@ -19,10 +20,23 @@ from msgraph.graph_service_client import GraphServiceClient
 
 from graph_entra.streams import Stream, Window
 
-# The most that Graph answers for sign-ins, and its default (https://learn.microsoft.com/graph/api/signin-list).
-PAGE_RECORDS: Final = 1000
 _ApplicationParameters: Final = (
     ApplicationsWithAppIdRequestBuilder.ApplicationsWithAppIdRequestBuilderGetQueryParameters
+)
+
+# Each member of /auditLogs that can be read: its query parameters, and its request builder. A collection that is not
+# here is a KeyError, never another one.
+_COLLECTIONS: Final[Mapping[str, tuple[Callable[..., Any], Callable[[GraphServiceClient], Any]]]] = MappingProxyType(
+    {
+        "signIns": (
+            SignInsRequestBuilder.SignInsRequestBuilderGetQueryParameters,
+            lambda client: client.audit_logs.sign_ins,
+        ),
+        "directoryAudits": (
+            DirectoryAuditsRequestBuilder.DirectoryAuditsRequestBuilderGetQueryParameters,
+            lambda client: client.audit_logs.directory_audits,
+        ),
+    }
 )
 
 # Puts one question to a client, and returns the raw answer: its status is for the caller to look at.
@@ -30,9 +44,12 @@ Question = Callable[[GraphServiceClient], Awaitable[httpx.Response]]
 
 
 def first_page(stream: Stream, window: Window) -> Question:
-    """The first page of a window, oldest first."""
-    chosen = stream.filter(window.start_s, window.end_s)
-    parameters = _parameters(stream)(filter=chosen, orderby=[stream.orderby], top=PAGE_RECORDS)
+    """The first page of a window."""
+    parameters = _parameters(stream)(
+        filter=stream.filter(window.start_s, window.end_s),
+        orderby=[stream.orderby(newest_first=window.newest_first)],
+        top=window.page_records,
+    )
     return lambda client: _collection(stream, client).get(_configuration(parameters))
 
 
@@ -59,9 +76,7 @@ def credentials_of(client_id: str) -> Question:
 
 
 def _parameters(stream: Stream) -> Callable[..., Any]:
-    if stream.collection == "signIns":
-        return SignInsRequestBuilder.SignInsRequestBuilderGetQueryParameters
-    return DirectoryAuditsRequestBuilder.DirectoryAuditsRequestBuilderGetQueryParameters
+    return _COLLECTIONS[stream.collection][0]
 
 
 def _configuration(parameters: Any) -> RequestConfiguration[Any]:
@@ -77,4 +92,4 @@ def _configuration(parameters: Any) -> RequestConfiguration[Any]:
 
 
 def _collection(stream: Stream, client: GraphServiceClient) -> Any:
-    return client.audit_logs.sign_ins if stream.collection == "signIns" else client.audit_logs.directory_audits
+    return _COLLECTIONS[stream.collection][1](client)

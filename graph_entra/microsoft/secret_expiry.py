@@ -1,4 +1,4 @@
-"""PURE: when the application's client secret ends, and which warning that asks for."""
+"""PURE: when the application's client secret or certificate ends, and which warning that asks for."""
 
 from __future__ import annotations
 
@@ -48,15 +48,30 @@ class Warnings:
     def __init__(self) -> None:
         self._said: set[tuple[float, int]] = set()
 
-    def due(self, end_s: float, now_s: float) -> str | None:
-        """The warning that is due now; None if none is, or it was said."""
+    def due(self, what: str, end_s: float, now_s: float) -> str | None:
+        """The warning that is due now; None if none is, or it was said.
+
+        Args:
+            what: "client secret", or "certificate" with its thumbprint.
+            end_s: when it ends, in seconds since 1970.
+            now_s: the clock.
+        """
         left_days = (end_s - now_s) / DAY_S
         reached = [days for days in WARN_DAYS if left_days <= days]
         if not reached or (end_s, reached[-1]) in self._said:
             return None
         self._said.add((end_s, reached[-1]))
         when = datetime.fromtimestamp(end_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return f"The {what} ends in {max(0.0, left_days):.1f} days, on {when}. {_renewal(what)}"
+
+
+def _renewal(what: str) -> str:
+    if what.startswith("certificate"):
         return (
-            f"The client secret ends in {max(0.0, left_days):.1f} days, on {when}. Make a new one under Certificates & "
-            "secrets of the app registration and paste its Value; until then records go on flowing."
+            "Make a new one, upload its public half under Certificates & secrets of the app registration, and paste it "
+            "with its key; until then records go on flowing."
         )
+    return (
+        "Make a new one under Certificates & secrets of the app registration and paste its Value; until then records "
+        "go on flowing."
+    )

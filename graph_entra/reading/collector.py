@@ -1,6 +1,6 @@
 """The order of effects for one stream.
 
-    window -> page -> ledger: drop what was delivered -> intake -> ledger: note it -> cursor -> context.json
+    window -> page -> ledger: drop what was delivered -> intake -> ledger: note it -> coverage -> context.json
 
 Never in another order, never in a ``finally``. What a crash leaves at each arrow stands beside the line.
 """
@@ -8,31 +8,68 @@ Never in another order, never in a ``finally``. What a crash leaves at each arro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from graph_entra.clock import Clock
-from graph_entra.delivery.intake import Intake, batches, fit
-from graph_entra.reading import lanes
-from graph_entra.reading.lanes import StreamState
+from graph_entra.delivery.cut import fit
+from graph_entra.delivery.intake import Intake, Suspect
+from graph_entra.errors import GraphEntraError, GraphUnavailable
+from graph_entra.reading import coverage as coverage_rules
+from graph_entra.reading.coverage import Coverage, Row
 from graph_entra.records import Page, Record, Taken
 from graph_entra.state.context import ContextStore
 from graph_entra.state.files import Files
 from graph_entra.state.ledger import Ledger
 from graph_entra.state.refused import RefusedRecords
-from graph_entra.streams import DAY_S, Stream, Stretch, Window
+from graph_entra.streams import DAY_S, Stream, Stretch, Window, Work
 
-_FOR_EVER_S: Final = 2**40
 # How long a stop waits for a push that is under way, so that its records are noted and not repeated.
 STOP_GRACE_S: Final = 3.0
+# A chain of pages that comes oldest first is left after so many: long ones break, and what is left can be planned anew.
+MOST_PAGES: Final = 15
+# So often is a record refused before the stretch that waits for it is told as one in trouble.
+TRIES_BEFORE_TOLD: Final = 4
 
 
 class PageSource(Protocol):
-    """Where pages come from: graph.Graph, or a model of it."""
+    """Where pages come from: microsoft.graph.Graph, or a model of it."""
 
     def pages(self, stream: Stream, window: Window) -> AsyncGenerator[tuple[Page, bool]]:
         """Each page of a window, and whether it is the last."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """What became of one window.
+
+    Attributes:
+        window: what was asked for.
+        asked_s: when, by Graph's clock.
+        reached_s: up to here everything was read and delivered.
+        pages: how many came.
+        records: how many they held.
+        size_bytes: of these records' texts.
+        new: how many were delivered for the first time.
+        error: what ended it early; None if Graph and the intake did all that was asked.
+        aside: stretches whose record the intake refuses, that have to be told.
+    """
+
+    window: Window
+    asked_s: int
+    reached_s: int
+    pages: int = 0
+    records: int = 0
+    size_bytes: int = 0
+    new: int = 0
+    error: Exception | None = None
+    aside: list[Row] = field(default_factory=list)
+
+    @property
+    def rest(self) -> Stretch:
+        """What was not read."""
+        return self.reached_s, self.window.end_s
 
 
 class Collector:
@@ -41,13 +78,14 @@ class Collector:
     Args:
         stream: what to read.
         files: the data path.
-        store: the cursors of all streams.
+        store: the state of all streams.
         source: where pages come from.
         intake: where records go.
         history_s: how much history a stream reads that was never read before.
         forward_updates: push a record again when Graph has materially changed it.
-        clock: the time.
-        on_taken: told of each page.
+        now_s: Graph's clock: seconds since 1970.
+        on_taken: told of each batch that was delivered and noted, and of each page.
+        on_new: told when the records were created that polls and looks saw for the first time.
         on_damage: told of each file that was set aside.
     """
 
@@ -59,85 +97,125 @@ class Collector:
         store: ContextStore,
         source: PageSource,
         intake: Intake,
+        refused: RefusedRecords,
         history_s: int,
         forward_updates: bool,
-        clock: Clock,
+        now_s: Callable[[], float],
         on_taken: Callable[[Taken], None],
+        on_new: Callable[[str, Sequence[int]], None],
         on_damage: Callable[[str, str], None],
     ) -> None:
         self.stream = stream
-        self._refused = RefusedRecords(files, lambda _count: None)
         self._store = store
         self._source = source
         self._intake = intake
+        self._refused = refused
         self._forward_updates = forward_updates
-        self._clock = clock
+        self._now_s = now_s
         self._on_taken = on_taken
+        self._on_new = on_new
         self._ledger = Ledger(files, stream, on_damage)
-        # The live lane and the others of a stream take turns: both may hold the same record.
+        # Windows of a stream that are in flight together take turns: two may hold the same record.
         self._turn = asyncio.Lock()
-        self.state = self._load(history_s, on_damage)
-        # From the first page on: a record that claims an hour which no lane reads is remembered all the same.
-        self._ledger.keep([(lanes.floor_s(self.state), _FOR_EVER_S)])
+        self.coverage = self._load(history_s, on_damage)
+        # From the first page on: a record that claims an hour which is not read again is remembered all the same.
+        self._ledger.keep(self.coverage.read_again())
 
-    async def resume(self, period_s: int) -> lanes.Resumed:
-        """Before a live pass: see :func:`graph_entra.reading.lanes.resume`."""
+    async def catch_up(self, period_s: int) -> tuple[Stretch | None, coverage_rules.Clipped]:
+        """Before a poll: what an outage left, and what Graph no longer keeps."""
         async with self._turn:
-            resumed = lanes.resume(self.state, int(self._clock.time()), period_s)
-            self.state = resumed.state
-            return resumed
+            now_s = int(self._now_s())
+            caught_up, gap = coverage_rules.caught_up(self.coverage, now_s, period_s)
+            clipped = coverage_rules.clip(caught_up, now_s)
+            self.coverage = clipped.coverage
+            return gap, clipped
 
-    async def give_up(self, before_s: int) -> tuple[Stretch, ...]:
-        """Drop the backlog before ``before_s``, which Graph refuses to read; returns what is lost."""
+    async def fail(self, stretch: Stretch, why: str, *, served_elsewhere: bool) -> tuple[Row, ...]:
+        """Note that a stretch could not be read; returns what is set aside by it."""
         async with self._turn:
-            self.state, lost = lanes.give_up(self.state, before_s)
-            return lost
+            self.coverage, aside = coverage_rules.failed(
+                self.coverage, stretch, int(self._now_s()), why, served_elsewhere=served_elsewhere
+            )
+            await asyncio.to_thread(self._save)
+            return aside
 
-    async def read(self, window: Window) -> int:
+    async def read(self, window: Window) -> Reading:
         """Read a window and deliver it.
 
         Returns:
-            How many pages it had.
+            What became of it, with the error that ended it early.
 
         Raises:
-            GraphEntraError: what went wrong. The cursor has followed what was delivered: read again from there.
+            Exception: only what is no GraphEntraError.
         """
-        asked_s = int(self._clock.time())
+        reading = Reading(window, int(self._now_s()), window.start_s)
         order = _Order(window)
-        count = 0
-        async with aclosing(self._source.pages(self.stream, window)) as pages:
-            async for page, is_last in pages:
-                count += 1
-                reached_s = window.end_s if is_last else order.reached_s(page)
-                async with self._turn:
-                    await _finish(asyncio.to_thread(self._take, window, page, reached_s, asked_s))
-                del page  # not kept while the next one is fetched and parsed
-        return count
+        new_at_s: list[int] = []
+        try:
+            async with aclosing(self._source.pages(self.stream, window)) as pages:
+                async for page, is_last in pages:
+                    reading.pages += 1
+                    reached_s = self._reached_s(window, order, page, is_last=is_last)
+                    async with self._turn:
+                        await _finish(asyncio.to_thread(self._take, reading, page, reached_s, new_at_s))
+                    if page.broken is not None:
+                        raise GraphUnavailable(page.broken)
+                    if reached_s is not None and reading.pages >= MOST_PAGES:
+                        break
+                    del page  # not kept while the next one is fetched and parsed
+        except GraphEntraError as error:
+            reading.error = error
+        return reading
 
-    def _take(self, window: Window, page: Page, reached_s: int | None, asked_s: int) -> None:
-        now_s = int(self._clock.time())
-        taken = Taken(self.stream.key, window.lane, read=len(page.records))
-        for batch in batches(self._fresh(page.records, now_s, taken)):
-            with self._intake.in_flight:
-                # Crash here: nothing of the batch is pushed, it is read again.
-                refused = self._intake.deliver(batch)
-                # Crash here: the batch is pushed and not noted. It is read again and repeated: the one in flight.
-                self._keep_refused(refused, taken)
-                self._ledger.add(batch, now_s)
-                # Crash here: the cursor lags behind; the page is read again and the ledger drops these records.
-        self._on_taken(taken)
-        if reached_s is None:
-            return
-        self.state = lanes.after_page(self.state, window, reached_s, asked_s)
-        self._store.save_stream(self.stream.key, self.state.to_json())
-        # Crash here: hours that no lane needs stay until the next page.
-        self._ledger.keep([(lanes.floor_s(self.state), _FOR_EVER_S)])
+    def _reached_s(self, window: Window, order: _Order, page: Page, *, is_last: bool) -> int | None:
+        """Up to where everything has been read once this page is delivered; None if that is not known."""
+        in_order_s = order.reached_s(page)
+        if not is_last or page.broken is not None:
+            return in_order_s
+        if len(page.records) >= window.page_records and in_order_s is not None and in_order_s > window.start_s:
+            # A full last page: chains have been seen to end early. It is asked on from its last second.
+            return in_order_s
+        return window.end_s
 
-    def _fresh(self, records: list[Record], now_s: int, taken: Taken) -> list[Record]:
+    def _take(self, reading: Reading, page: Page, reached_s: int | None, new_at_s: list[int]) -> None:
+        now_s = int(self._now_s())
+        fresh = self._fresh(page.records, now_s, reading, new_at_s)
+
+        def note(batch: Sequence[Record]) -> None:
+            # Crash here: the batch is pushed and not noted. It is read again and repeated: the one in flight.
+            self._ledger.add(batch, now_s)
+            # Crash here: the coverage lags behind; the page is read again and the ledger drops these records.
+            self._on_taken(fresh.taken(batch))
+
+        # Crash here: nothing of the batch is pushed, it is read again.
+        delivery = self._intake.deliver(fresh.records, note)
+        for refused in delivery.refused:
+            # Crash in here: the record is refused once more, and kept twice.
+            self._refused.keep(refused.record, refused.status)
+            self._ledger.add([refused.record], now_s)
+            self._on_taken(fresh.taken([], refused=(refused.record.id or "(no id)", refused.status)))
+        reading.records += len(page.records)
+        reading.size_bytes += sum(len(record.text) for record in page.records)
+        reading.new += len(fresh.new)
+        self._on_taken(Taken(self.stream.key, reading.window.work, read=len(page.records)))
+        stretch = (reading.reached_s, reading.window.end_s if reached_s is None else reached_s)
+        if reached_s is not None:
+            self.coverage = coverage_rules.read(self.coverage, stretch, reading.asked_s, new_at_s)
+            reading.reached_s = reached_s
+            new_at_s.clear()
+        for suspect in delivery.suspects:
+            self._wait_for(suspect, stretch, now_s, reading)
+        self._save()
+        # Crash here: hours that are not needed any more stay until the next page.
+        self._ledger.keep(self.coverage.read_again())
+
+    def _fresh(self, records: Sequence[Record], now_s: int, reading: Reading, new_at_s: list[int]) -> _Fresh:
         """The records that have to be pushed."""
-        fresh: list[Record] = []
+        work = reading.window.work
+        fresh = _Fresh(self.stream.key, work)
         of_this_page: dict[int, int] = {}
         texts: dict[int, str] = {}
+        seen_s: list[int] = []
         for record in records:
             if texts.setdefault(record.identity, record.text) != record.text:
                 # Two records under one id: by its id, either would seem to be a change of the other in every reading.
@@ -145,51 +223,96 @@ class Collector:
             known = of_this_page.get(record.identity)
             if known is None:
                 known = self._ledger.digest(record, now_s)
-            if known is None:
-                taken.new += 1
-            elif known == record.digest or not self._forward_updates:
+            if known is not None and (known == record.digest or not self._forward_updates):
                 continue
-            else:
-                taken.updated += 1
             of_this_page[record.identity] = record.digest
             text = fit(record.text)
             if text is not record.text:
-                taken.cut.append(record.id or "(no id)")
                 record = record._replace(text=text)
-            fresh.append(record)
-            if record.created_s is not None and record.created_s <= now_s:
-                taken.newest_s = max(taken.newest_s or 0, record.created_s)
-        if taken.lane not in (lanes.LIVE, lanes.BACKLOG):
-            taken.late = taken.new
+                fresh.cut.add(record.identity)
+            fresh.records.append(record)
+            if known is not None:
+                continue
+            fresh.new.add(record.identity)
+            if record.created_s is None:
+                new_at_s += [reading.reached_s, reading.window.end_s]
+                continue
+            new_at_s.append(record.created_s)
+            if record.created_s <= now_s:
+                seen_s.append(record.created_s)
+        if seen_s and work in ("edge", "look", "again"):
+            self._on_new(self.stream.key, seen_s)
         return fresh
 
-    def _keep_refused(self, refused: list[Record], taken: Taken) -> None:
-        for record in refused:
-            self._refused.keep(record, 400)
-            taken.refused.append(record.id or "(no id)")
+    def _wait_for(self, suspect: Suspect, stretch: Stretch, now_s: int, reading: Reading) -> None:
+        """Have a record that the intake refuses read and tried again, and nothing else wait for it."""
+        at_s = suspect.record.created_s
+        if at_s is not None and stretch[0] <= at_s <= stretch[1]:
+            stretch = (at_s, at_s + 1)
+        told = suspect.tries >= TRIES_BEFORE_TOLD
+        self.coverage = coverage_rules.undelivered(
+            self.coverage,
+            stretch,
+            now_s + int(suspect.again_in_s),
+            suspect.tries,
+            f"the intake answered {suspect.status} to record {suspect.record.id or '(no id)'}",
+            told=told,
+        )
+        if suspect.tries == TRIES_BEFORE_TOLD:
+            reading.aside += [row for row in self.coverage.troubled if row.start_s <= stretch[0] < row.end_s]
 
-    def _load(self, history_s: int, on_damage: Callable[[str, str], None]) -> StreamState:
-        now_s = int(self._clock.time())
+    def _save(self) -> None:
+        self._store.save_stream(self.stream.key, self.coverage.to_json())
+
+    def _load(self, history_s: int, on_damage: Callable[[str, str], None]) -> Coverage:
+        now_s = int(self._now_s())
         saved = self._store.stream(self.stream.key)
         damaged = self._store.damaged
         if saved is not None:
             try:
-                return StreamState.from_json(saved)
+                return coverage_rules.from_json(saved)
             except ValueError:
                 damaged = True
                 on_damage(f"{self.stream.key} in context.json", "damaged")
         if damaged:
-            # Hours that the ledger still holds had not been passed by every lane: read from there again.
+            # Hours that the ledger still holds were to be read again: read from there.
             oldest_s = self._ledger.oldest_s()
             history_s = max(DAY_S, history_s if oldest_s is None else now_s - oldest_s)
-        state = lanes.begin(now_s, history_s)
+        begun = coverage_rules.begin(now_s, history_s)
         # Before the first page: a crash must not move the beginning.
-        self._store.save_stream(self.stream.key, state.to_json())
-        return state
+        self._store.save_stream(self.stream.key, begun.to_json())
+        return begun
+
+
+@dataclass(slots=True)
+class _Fresh:
+    """The records of a page that have to be pushed, and which of them are what."""
+
+    stream: str
+    work: Work
+    records: list[Record] = field(default_factory=list)
+    new: set[int] = field(default_factory=set)
+    cut: set[int] = field(default_factory=set)
+
+    def taken(self, batch: Sequence[Record], refused: tuple[str, int] | None = None) -> Taken:
+        """What to tell of a batch that was delivered and noted."""
+        new = sum(record.identity in self.new for record in batch)
+        return Taken(
+            self.stream,
+            self.work,
+            pushed=len(batch),
+            new=new,
+            late=new if self.work in ("look", "again") else 0,
+            updated=len(batch) - new,
+            cut=[record.id or "(no id)" for record in batch if record.identity in self.cut],
+            repaired=[record.id or "(no id)" for record in batch if record.repaired],
+            refused=[refused] if refused else [],
+            newest_s=max((record.created_s for record in batch if record.created_s is not None), default=None),
+        )
 
 
 class _Order:
-    """Whether the pages of a window came in ascending order so far: only then may the cursor follow them.
+    """Whether the pages of a window came in ascending order so far: only then may what was read follow them.
 
     A page whose records all have one time proves no order, and one with a time outside the window proves disorder.
     """
@@ -199,7 +322,7 @@ class _Order:
         self._last_s = float(window.start_s)
         self._pages = 0
         self._rose = False
-        self._kept = True
+        self._kept = not window.newest_first
 
     def reached_s(self, page: Page) -> int | None:
         """Up to where everything has been read once this page is delivered; None if that is not known."""

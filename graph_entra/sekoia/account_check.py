@@ -1,27 +1,31 @@
-"""The account validator: does this configuration work, and if not, what has to be changed?"""
+"""The account check: does this configuration work, and if not, what has to be changed?
+
+The person at the form sees one thing of ours: the text that goes with a check that failed. The SDK's ``log`` reaches
+standard output and Sentry only, so a check that succeeds cannot warn. That is why a tenant whose audits can be read and
+whose sign-ins cannot fails the check, with a sentence that says what works and what does not.
+"""
 
 import asyncio
-import base64
-import binascii
-import logging
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from threading import Event
 from typing import Any, Final, TypeVar
 
-import orjson
 import requests
 from sekoia_automation.account_validator import AccountValidator
 from sekoia_automation.exceptions import ModuleConfigurationError, SendEventError
 
 from graph_entra.clock import Clock, SystemClock
 from graph_entra.errors import CredentialRejected, GraphEntraError, GraphRefused, PassesByItself
+from graph_entra.microsoft import network
 from graph_entra.microsoft.clouds import CLOUDS, Cloud
 from graph_entra.microsoft.graph import Graph
+from graph_entra.microsoft.login import Login
 from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.microsoft.tenant_cloud import home_clouds
-from graph_entra.sekoia.lifecycle import TALKATIVE
-from graph_entra.sekoia.module import GraphEntraModule, configuration_sentence
+from graph_entra.sekoia.configuration import configuration_sentence
+from graph_entra.sekoia.library_output import quiet_libraries
+from graph_entra.sekoia.module import GraphEntraModule, GraphEntraModuleConfiguration
 from graph_entra.streams import AUDITS, sign_in_stream
 from graph_entra.telling.diagnosis import (
     LICENCE_CODE,
@@ -29,6 +33,7 @@ from graph_entra.telling.diagnosis import (
     NO_PERMISSION,
     NO_TENANT,
     OTHER_CLOUD,
+    SWAPPED,
     UNKNOWN_TENANT_CODE,
     Advice,
     advise,
@@ -58,8 +63,7 @@ class GraphEntraAccountValidator(AccountValidator):
     def execute(self) -> None:
         """As the SDK does; a configuration that cannot be read is an answer too."""
         self._began_s = self.clock.monotonic()
-        for name in TALKATIVE:
-            logging.getLogger(name).setLevel(logging.WARNING)
+        quiet_libraries()
         try:
             self.set_task_as_running()
             success = self.validate()
@@ -77,7 +81,7 @@ class GraphEntraAccountValidator(AccountValidator):
     def validate(self) -> bool:
         """Whether the configuration works; if not, ``error`` has been told one sentence that says what to do."""
         try:
-            sentence = self.module.missing() or _run(self._check())
+            sentence = self.module.missing() or network.settle() or _run(self._check())
         except ModuleConfigurationError as error:
             sentence = configuration_sentence(error)
         except TimeoutError:
@@ -108,21 +112,28 @@ class GraphEntraAccountValidator(AccountValidator):
             if attempt <= 1 or 400 <= status < 500:
                 # `from None`: the request holds the platform's token.
                 raise SendEventError("The platform does not take the call", status_code=status) from None
-            time.sleep(1)
+            self.clock.wait(Event(), 1.0)
             return self._send_request(data, verb, attempt - 1)
         return response
 
     async def _check(self) -> str | None:
         settings = self.module.configuration
         cloud = CLOUDS[settings.cloud]
-        graph = Graph(
+        login = Login(
             cloud,
             settings.tenant_id,
             settings.client_id,
-            settings.client_secret,
+            self.module.credential(),
+            graph_time=self.clock.time,
+            on_date=lambda _date_s: None,
+        )
+        graph = Graph(
+            cloud,
+            login,
+            settings.client_id,
             rate_limiter=RateLimiter(self.clock, spacing_s=0.1),
             clock=self.clock,
-            graph_timeout_s=GRAPH_TIMEOUT_S,
+            longest_answer_s=GRAPH_TIMEOUT_S,
         )
         passed_s = self.clock.monotonic() - self._began_s if self._began_s is not None else 0.0
         try:
@@ -132,12 +143,12 @@ class GraphEntraAccountValidator(AccountValidator):
                 except CredentialRejected as rejection:
                     if rejection.code != UNKNOWN_TENANT_CODE:
                         raise
-                    return _sentence(await _where_is(settings.tenant_id, cloud, advise(rejection)), rejection)
+                    return _sentence(await _where_is(settings, cloud, advise(rejection)), rejection)
         finally:
             await graph.close()
 
     async def _ask(self, graph: Graph, cloud: Cloud) -> str | None:
-        roles = _roles(await self._patiently(graph.token))
+        roles = (await self._patiently(graph.token)).roles
         try:
             await self._patiently(lambda: graph.one(AUDITS))
         except GraphRefused as refusal:
@@ -148,37 +159,37 @@ class GraphEntraAccountValidator(AccountValidator):
         try:
             await self._patiently(lambda: graph.one(sign_in_stream("interactiveUser", beta_only=cloud.beta_only)))
         except GraphRefused as refusal:
-            if refusal.code != LICENCE_CODE:
-                raise
-            self.log(
-                "The configuration is valid for directory audits, but sign-ins will not come: "
-                + _sentence(advise(refusal), refusal),
-                "warning",
-            )
+            return f"Directory audits can be read, sign-ins cannot. {_sentence(advise(refusal), refusal)}"
         return None
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask, and after a fault of the moment ask again, as long as that takes seconds only."""
+        """Ask, and after a fault of the moment ask again, as long as that takes seconds only.
+
+        The answer that the tenant has no licence is such a fault at times.
+        """
         started_s = self.clock.monotonic()
         left = TRIES
         while True:
             left -= 1
             try:
                 return await ask()
-            except PassesByItself as fault:
-                wait_s = WAIT_S if fault.retry_after_s is None else fault.retry_after_s
+            except (PassesByItself, GraphRefused) as fault:
+                if isinstance(fault, GraphRefused) and fault.code != LICENCE_CODE:
+                    raise
+                asked_s = None if isinstance(fault, GraphRefused) else fault.retry_after_s
+                wait_s = WAIT_S if asked_s is None else asked_s
                 if left == 0 or self.clock.monotonic() - started_s + wait_s > LONGEST_WAIT_S:
                     raise
                 await self.clock.sleep(wait_s)
 
 
-async def _where_is(tenant_id: str, cloud: Cloud, otherwise: Advice) -> Advice:
+async def _where_is(settings: GraphEntraModuleConfiguration, cloud: Cloud, otherwise: Advice) -> Advice:
     """Whether the tenant's id is wrong or the cloud, which the cloud's own login does not tell apart."""
-    homes = await home_clouds(tenant_id)
+    homes = await home_clouds(settings.tenant_id)
     if homes is None or cloud.name in homes:
         return otherwise
     if not homes:
-        return NO_TENANT
+        return SWAPPED if await home_clouds(settings.client_id) else NO_TENANT
     return replace(OTHER_CLOUD, cause=f"{OTHER_CLOUD.cause[:-1]}: {' or '.join(homes)}, not {cloud.name}.")
 
 
@@ -199,13 +210,3 @@ def _named(error: Exception) -> str:
     if isinstance(error, SendEventError):
         return f"it answered {error.status_code}" if error.status_code else "it did not answer"
     return type(error).__name__
-
-
-def _roles(token: str) -> list[str] | None:
-    """The application permissions in an access token; None if it cannot be read."""
-    try:
-        payload = token.split(".")[1]
-        claims: Any = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return [str(role) for role in claims.get("roles", [])]
-    except (IndexError, ValueError, TypeError, binascii.Error, AttributeError):
-        return None

@@ -1,262 +1,320 @@
-"""What both connectors share: from the configuration to running lanes, the push, and what the lanes tell."""
+"""What both connectors share: from the configuration to a running schedule, the push, and what is told of both."""
 
 # No `from __future__ import annotations` here: the SDK reads the annotation of `configuration` as a class.
 import asyncio
 import gc
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any, Final
-
-import requests
-from pydantic import ConfigDict, Field, field_validator
-from sekoia_automation.connector import DefaultConnectorConfiguration
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, Literal, TypeVar
 
 from graph_entra.clock import Clock, SystemClock
 from graph_entra.delivery.intake import Intake
+from graph_entra.delivery.intake_http import IntakeHttp, meaning
 from graph_entra.errors import GraphEntraError, IntakeRefused, IntakeUnavailable
 from graph_entra.microsoft.clouds import CLOUDS, Cloud
-from graph_entra.microsoft.graph import Graph
+from graph_entra.microsoft.graph import Answer, Graph
+from graph_entra.microsoft.login import Login, Token
 from graph_entra.microsoft.rate_limit import RateLimiter
-from graph_entra.microsoft.secret_expiry import HINT_CHARS, Warnings, ends_s, until_next_s
 from graph_entra.reading.collector import Collector
-from graph_entra.reading.lanes import LIVE
-from graph_entra.reading.schedule import StreamSchedule
+from graph_entra.reading.graph_clock import WORTH_TELLING_S, GraphClock
+from graph_entra.reading.reader import Backoff
+from graph_entra.reading.reports import Progress
+from graph_entra.reading.schedule import Schedule
 from graph_entra.records import Taken
+from graph_entra.sekoia import credential_watch
+from graph_entra.sekoia.configuration import EntraConnectorConfiguration
 from graph_entra.sekoia.lifecycle import HEARTBEAT_EVERY_S, RESTART_AFTER_S, Lifecycle
 from graph_entra.state.context import ContextStore
 from graph_entra.state.files import Files
-from graph_entra.streams import HOUR_S, Stream
+from graph_entra.state.refused import RefusedRecords
+from graph_entra.streams import HOUR_S, LOOK_AGES, Stream
 from graph_entra.telling import metrics
-from graph_entra.telling import problem_log as problems
 from graph_entra.telling.problem_log import ProblemLog
 
-SECRET_EVERY_S: Final = 86_400.0
-SECRET_FIRST_S: Final = 5.0
-INTAKE_TIMEOUT_S: Final = (10.0, 30.0)
-# Statuses of the intake that pass by themselves; every other 4xx needs a person.
-_PASSING: Final = frozenset({408, 425, 429})
+T = TypeVar("T")
+
+_AGES: Final = {age_s: age for age, age_s in LOOK_AGES.items()}
 
 
-class EntraConnectorConfiguration(DefaultConnectorConfiguration):
-    """What both connectors ask for.
-
-    Attributes:
-        intake_key: the intake's key; kept out of every dump.
-        intake_server: the intake's address; None for the platform's own.
-        frequency: seconds between two polls.
-        start_time: hours of history that the first run reads.
-        forward_updates: push a record again when Graph has materially changed it.
-    """
-
-    model_config = ConfigDict(str_strip_whitespace=True, hide_input_in_errors=True)
-
-    intake_key: str = Field(min_length=1, repr=False, exclude=True)
-    intake_server: str | None = None
-    frequency: int = Field(default=60, ge=1, le=3600)
-    start_time: int = Field(default=24, ge=0, le=720)
-    forward_updates: bool = True
-
-    @field_validator("intake_server")
-    @classmethod
-    def _none_if_blank(cls, value: str | None) -> str | None:
-        return value or None
-
-
-class EntraConnector(Lifecycle):
+class EntraConnector(IntakeHttp, Lifecycle):
     """What both connectors share."""
 
     configuration: EntraConnectorConfiguration  # type: ignore[override]
 
-    # The one clock; whoever runs a connector in another time than the machine's gives it another before it collects.
+    # The one clock; whoever runs a connector in another time than the machine's gives it another before it is made.
     clock: Clock = SystemClock()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._problems = ProblemLog(self.write, self.clock)
-        self._schedules: list[StreamSchedule] = []
+        self._graph_clock = GraphClock(self.clock)
+        self._schedule: Schedule | None = None
         self._lag = metrics.Lag(0.0, self.clock)
+        self._clock_told = False
 
     @abstractmethod
     def streams(self, cloud: Cloud) -> list[Stream]:
         """The streams that the configuration asks for."""
 
     async def collect(self, told_to_stop: asyncio.Event) -> None:
-        """Run every lane of every stream until told to stop.
+        """Sign in, then read every stream until told to stop.
 
         Raises:
-            StorageFailed: the data path does not answer.
+            StorageFailed: the data path does not answer, or another process holds it.
         """
         # What the imports made stays for good. Frozen, it is not walked through every few pages: a fifth of the CPU.
         gc.collect()
         gc.freeze()
-        settings, application = self.configuration, self.module.configuration
+        application = self.module.configuration
         cloud = CLOUDS[application.cloud]
         files = Files(self.data_path, self.clock)
-        store = ContextStore(files, [application.tenant_id], self._tell_damage)
-        rate_limiter = RateLimiter(self.clock)
-        graph = Graph(
+        login = Login(
             cloud,
             application.tenant_id,
             application.client_id,
-            application.client_secret,
-            rate_limiter=rate_limiter,
-            clock=self.clock,
-            on_answer=self._note_answer,
+            self.module.credential(),
+            graph_time=self._graph_clock.now_s,
+            on_date=self._graph_clock.seen,
         )
-        intake = Intake(self._push, self._stop_event, self._note_intake_fault, self.clock)
-        self._schedules = [
-            StreamSchedule(
-                Collector(
-                    stream,
-                    files=files,
-                    store=store,
-                    source=graph,
-                    intake=intake,
-                    history_s=settings.start_time * HOUR_S,
-                    forward_updates=settings.forward_updates,
-                    clock=self.clock,
-                    on_taken=self._note_taken,
-                    on_damage=self._tell_damage,
-                ),
-                period_s=settings.frequency,
-                budget=rate_limiter,
-                clock=self.clock,
-                problems=self._problems,
-                log=self.write,
+        with files.held():
+            async with login:
+                token = await _unless_stopped(self._sign_in(login), told_to_stop)
+                if token is not None:
+                    await self._read(files, cloud, login, token, told_to_stop)
+
+    async def _sign_in(self, login: Login) -> Token:
+        """The first token: it states which tenant this is, and Entra's answer what time it is."""
+        backoff = Backoff()
+        while True:
+            self.heartbeat()
+            try:
+                return await login.token()
+            except GraphEntraError as error:
+                wait_s = backoff.wait_s(error)
+                self._problems.failed(error, None, None, wait_s)
+                await self.clock.sleep(wait_s)
+
+    async def _read(self, files: Files, cloud: Cloud, login: Login, token: Token, told_to_stop: asyncio.Event) -> None:
+        settings, application = self.configuration, self.module.configuration
+        limiter = RateLimiter(self.clock)
+        tenants = [token.tenant_id or application.tenant_id, application.tenant_id]
+        store = ContextStore(files, tenants, self._tell_damage)
+        graph = Graph(
+            cloud,
+            login,
+            application.client_id,
+            rate_limiter=limiter,
+            clock=self.clock,
+            on_ask=lambda stream, window: schedule.asks(stream, window),
+            on_answer=lambda answer: self._note_answer(schedule, answer),
+        )
+        intake = Intake(self._push, clock=self.clock, stopping=self._stop_event, on_fault=self._note_intake_fault)
+        refused = RefusedRecords(files, self._tell_dropped)
+        collectors = [
+            Collector(
+                stream,
+                files=files,
+                store=store,
+                source=graph,
+                intake=intake,
+                refused=refused,
+                history_s=settings.start_time * HOUR_S,
+                forward_updates=settings.forward_updates,
+                now_s=self._graph_clock.now_s,
+                on_taken=self._note_taken,
+                on_new=lambda stream, created_s: schedule.saw_new(stream, created_s),
+                on_damage=self._tell_damage,
             )
             for stream in self.streams(cloud)
         ]
-        self._begin_metrics(settings.frequency)
-        self.write(
-            f"Collecting {', '.join(s.collector.stream.key for s in self._schedules)} from {cloud.graph_host} every "
-            f"{settings.frequency} s",
-            "info",
+        self._problems.worked = any(collector.coverage.worked for collector in collectors)
+        self._lag = metrics.Lag(settings.frequency, self.clock)
+        schedule = self._schedule = Schedule(
+            collectors,
+            period_s=settings.frequency,
+            limiter=limiter,
+            graph_clock=self._graph_clock,
+            clock=self.clock,
+            problems=self._problems,
+            log=self.write,
+            on_progress=self._note_progress,
         )
-        work = [asyncio.create_task(lane) for s in self._schedules for lane in (s.live(), s.rest())]
-        work.append(asyncio.create_task(self._beat(rate_limiter)))
-        work.append(asyncio.create_task(self._watch_secret(graph)))
-        stop = asyncio.create_task(told_to_stop.wait())
+        self._begin_metrics(collectors)
+        names = ", ".join(collector.stream.key for collector in collectors)
+        self.write(f"Collecting {names} from {cloud.graph_host} every {settings.frequency} s", "info")
+        note = self.module.credential_note()
+        if note is not None:
+            self.write(note, "info")
+        watch = credential_watch.watch(
+            graph,
+            self.module.credential(),
+            clock=self.clock,
+            now_s=self._graph_clock.now_s,
+            warn=lambda line: self.write(line, "warning"),
+        )
         try:
-            await asyncio.wait([stop, *work], return_when=asyncio.FIRST_COMPLETED)
+            await _until_stopped([schedule.run(), self._beat(schedule, limiter), watch], told_to_stop)
         finally:
-            for task in (stop, *work):
-                task.cancel()
-            ended = await asyncio.gather(*work, return_exceptions=True)
             await graph.close()
-        for result in ended:
-            if isinstance(result, Exception):
-                raise result
 
     def failed_to_start(self, error: GraphEntraError) -> None:
-        """Say why no lane runs yet."""
-        self._problems.report("starting", error, RESTART_AFTER_S)
+        """Say why nothing is read yet."""
+        self._problems.failed(error, None, None, RESTART_AFTER_S)
 
-    async def _beat(self, rate_limiter: RateLimiter) -> None:
-        """Heartbeats say that the loop turns and that no live lane is stuck."""
+    async def _beat(self, schedule: Schedule, limiter: RateLimiter) -> None:
+        """Heartbeats say that the loop turns and that no stream is stuck."""
         while True:
-            if not any(schedule.stuck for schedule in self._schedules):
+            if not schedule.stuck:
                 self.heartbeat()
-            metrics.SPACING.set(rate_limiter.spacing_s)
+            metrics.SPACING.set(limiter.spacing_s)
+            metrics.problems(self._problems.open())
+            metrics.CLOCK.set(self._graph_clock.difference_s)
+            self._tell_clock()
             self.put_events_lag(self.configuration.intake_key, self._lag.value_s())
             await self.clock.sleep(HEARTBEAT_EVERY_S)
 
-    async def _watch_secret(self, graph: Graph) -> None:
-        """Once a day, see when the secret ends, if the application may read that."""
-        warnings = Warnings()
-        while True:
-            # After the first polls, which are more urgent.
-            await self.clock.sleep(SECRET_FIRST_S)
-            hint = self.module.configuration.client_secret.get_secret_value()[:HINT_CHARS]
-            now_s = self.clock.time()
-            end_s = ends_s(await graph.password_credentials(), hint, now_s)
-            warning = None if end_s is None else warnings.due(end_s, now_s)
-            if warning is not None:
-                self.write(warning, "warning")
-            next_s = SECRET_EVERY_S if end_s is None else min(SECRET_EVERY_S, until_next_s(end_s, now_s))
-            await self.clock.sleep(max(0.0, next_s - SECRET_FIRST_S))
-
     # Delivery
 
-    def _push(self, events: Sequence[str]) -> list[str]:
-        # One after the other, on the lane's own thread: the SDK's executor would outlive a stop.
+    def _push(self, events: Sequence[str]) -> int:
+        # One after the other, on the page's own thread: the SDK's executor would outlive a stop.
         started_s = self.clock.monotonic()
-        event_ids: list[str] = self.push_events_to_intakes(list(events), sync=True)
-        self.put_forward_events_duration(self.configuration.intake_key, self.clock.monotonic() - started_s)
-        if len(event_ids) >= len(events):
-            self._problems.recovered(problems.INTAKE)
-        return event_ids
-
-    def _send_chunk(
-        self, batch_api: str, chunk_index: int, chunk: list[Any], collect_ids: dict[int, list[str]]
-    ) -> None:
-        """Push one chunk, once. The SDK's own retries 4xx for an hour and then swallows the failure."""
         try:
-            response = self._http_session.post(
-                batch_api,
-                json={"intake_key": self.configuration.intake_key, "jsons": chunk},
-                timeout=INTAKE_TIMEOUT_S,
-            )
-            status = response.status_code
-            if 400 <= status < 500 and status not in _PASSING:
-                raise IntakeRefused(status)
-            if not response.ok:
-                raise IntakeUnavailable(f"the intake answered {status}")
-            collect_ids[chunk_index] = list(response.json()["event_ids"])
-        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-            # `from None`: the request holds the intake's key.
-            raise IntakeUnavailable(f"the intake did not answer properly: {type(error).__name__}") from None
+            acknowledged = len(self.push_events_to_intakes(list(events), sync=True))
+        except IntakeRefused as refusal:
+            metrics.push_failed("content" if meaning(refusal.status) == "content" else "person")
+            raise
+        self.put_forward_events_duration(self.configuration.intake_key, self.clock.monotonic() - started_s)
+        if acknowledged >= len(events):
+            self._problems.pushed()
+        return acknowledged
 
-    # What the lanes tell
+    # What is told
 
-    def _begin_metrics(self, frequency: int) -> None:
+    def _begin_metrics(self, collectors: Sequence[Collector]) -> None:
         key = self.configuration.intake_key
         self.put_forwarded_events(key, 0)
         self.put_discarded_events(key, 0)
         self.put_events_lag(key, 0.0)
         if self.forward_events_duration is not None:
             self.forward_events_duration.labels(intake_key=key)
-        # Two live passes that bring nothing, and the time that they take.
-        self._lag = metrics.Lag(2.0 * frequency + 60.0, self.clock)
-        for schedule in self._schedules:
-            metrics.begin(schedule.collector.stream.key)
+        for collector in collectors:
+            behind_s = self._graph_clock.now_s() - collector.coverage.edge_s
+            metrics.begin(collector.stream.key)
+            self._lag.begin(collector.stream.key, max(0.0, behind_s))
 
-    def _note_answer(self, stream: str, status: int) -> None:
-        metrics.answered(stream, status)
-        if status > 0:
-            self._problems.recovered(problems.SIGN_IN)
+    def _note_answer(self, schedule: Schedule, answer: Answer) -> None:
+        if answer.date_s is not None:
+            self._graph_clock.seen(answer.date_s)
+        metrics.answered(answer.stream, answer.status)
+        schedule.answered(answer)
 
     def _note_intake_fault(self, fault: IntakeUnavailable) -> None:
-        for schedule in self._schedules:
-            schedule.alive()
-        self._problems.report("", fault, 20)
+        if self._schedule is not None:
+            self._schedule.alive()
+        metrics.push_failed("passes")
+        self._problems.failed(fault, None, None, 20)
+
+    def _note_progress(self, progress: Progress) -> None:
+        stream, coverage = progress.stream, progress.coverage
+        metrics.unread(stream, coverage.unread_s)
+        metrics.WINDOWS.set(progress.in_flight)
+        metrics.troubled(stream, len(coverage.troubled), sum(row.end_s - row.start_s for row in coverage.troubled))
+        for age_s, late_s in progress.overdue_s.items():
+            metrics.look_overdue(stream, _AGES[age_s], late_s)
+        if progress.polled:
+            now_s = self._graph_clock.now_s()
+            metrics.polled(stream, now_s, coverage.edge_s, progress.reach_s)
+            self._lag.reached(stream, now_s - coverage.edge_s)
 
     def _note_taken(self, taken: Taken) -> None:
         metrics.count(taken)
-        for schedule in self._schedules:
-            if schedule.collector.stream.key == taken.stream:
-                schedule.took(taken)
+        if taken.work == "unread" and taken.read and self._schedule is not None:
+            self._schedule.page_read(taken.stream, taken.read)
         key = self.configuration.intake_key
-        self.put_forwarded_events(key, taken.new + taken.updated - len(taken.refused))
+        self.put_forwarded_events(key, taken.pushed)
         self.put_discarded_events(key, len(taken.refused))
-        if taken.newest_s is not None and taken.lane == LIVE:
-            self._lag.note(taken.stream, taken.newest_s)
+        if taken.newest_s is not None and taken.work == "edge":
+            self._lag.came(taken.stream, self._graph_clock.now_s() - taken.newest_s)
             self.put_events_lag(key, self._lag.value_s())
-        for record_id in taken.cut:
+        for line, level in _lines_of(taken):
+            self.write(line, level)
+
+    def _tell_clock(self) -> None:
+        ahead_s = self._graph_clock.difference_s
+        if abs(ahead_s) < WORTH_TELLING_S:
+            self._clock_told = False
+        elif not self._clock_told:
+            self._clock_told = True
+            which = "ahead of" if ahead_s > 0 else "behind"
             self.write(
-                f"{taken.stream}: record {record_id} is longer than the 250,000 characters that an intake takes; "
-                "its largest members were cut and marked with their size and SHA-256.",
+                f"This machine's clock is {abs(ahead_s):.0f} s {which} Microsoft's. Collection goes by Microsoft's, so "
+                "nothing is lost or late by it; set this machine's clock right all the same.",
                 "warning",
             )
-        for record_id in taken.refused:
-            self.write(
-                f"{taken.stream}: the intake refuses record {record_id} while it takes others; it is kept in "
-                "refused.jsonl on the connector's data path.",
-                "error",
-            )
+
+    def _tell_dropped(self, count: int) -> None:
+        self.write(
+            f"refused.jsonl is full: the oldest {count} records that the intake refused were dropped from it.", "error"
+        )
 
     def _tell_damage(self, name: str, why: str) -> None:
+        what = {"missing": "is gone, though records were delivered from here before", "damaged": "is damaged"}
+        aside = "" if why == "missing" else " It was set aside."
         self.write(
-            f"{name}: {why}: set aside. What it said is read again from Graph, at least the last 24 h where cursors "
-            "were lost: records may be repeated, none is lost.",
+            f"{name} {what.get(why, 'is of ' + why.replace('-', ' '))}.{aside} What it said is read again from Graph, "
+            "at least the last 24 h where the state was lost: records may be repeated, none is lost.",
             "error" if why != "other-tenant" else "warning",
         )
+
+
+def _lines_of(taken: Taken) -> list[tuple[str, Literal["warning", "error"]]]:
+    lines: list[tuple[str, Literal["warning", "error"]]] = [
+        (
+            f"{taken.stream}: record {record_id} is longer than the 250,000 characters that an intake takes; "
+            "its largest members were cut and marked with their size and SHA-256.",
+            "warning",
+        )
+        for record_id in taken.cut
+    ]
+    lines += [
+        (
+            f"{taken.stream}: record {record_id} holds bytes that are no UTF-8; it was delivered with these spelled "
+            "out and says so itself.",
+            "warning",
+        )
+        for record_id in taken.repaired
+    ]
+    lines += [
+        (
+            f"{taken.stream}: the intake refuses record {record_id} (it answered {status}) while it takes others; "
+            "it is kept in refused.jsonl on the connector's data path.",
+            "error",
+        )
+        for record_id, status in taken.refused
+    ]
+    return lines
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, T], told_to_stop: asyncio.Event) -> T | None:
+    """The result of some work; None if told to stop before."""
+    stop, task = asyncio.create_task(told_to_stop.wait()), asyncio.create_task(work)
+    try:
+        await asyncio.wait([stop, task], return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for pending in (stop, task):
+            pending.cancel()
+        await asyncio.gather(stop, task, return_exceptions=True)
+
+
+async def _until_stopped(work: Sequence[Coroutine[Any, Any, None]], told_to_stop: asyncio.Event) -> None:
+    """Run side by side until told to stop. What ends by itself ends all, with its error."""
+    tasks = [asyncio.create_task(told_to_stop.wait()), *map(asyncio.create_task, work)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,10 +1,13 @@
 """The two connectors: what each asks for, and which streams that means."""
 
 # No `from __future__ import annotations` here: the SDK reads the annotation of `configuration` as a class.
+from typing import Literal
+
 from pydantic import Field
 
 from graph_entra.microsoft.clouds import Cloud
-from graph_entra.sekoia.assembly import EntraConnector, EntraConnectorConfiguration
+from graph_entra.sekoia.assembly import EntraConnector
+from graph_entra.sekoia.configuration import EntraConnectorConfiguration
 from graph_entra.streams import AUDITS, SIGN_IN_TYPES, SignInType, Stream, sign_in_stream
 
 
@@ -13,9 +16,11 @@ class EntraSignInsConfiguration(EntraConnectorConfiguration):
 
     Attributes:
         sign_in_types: which kinds of sign-in to read; each is a stream of its own.
+        interactive_detail: whether interactive sign-ins come from v1.0 or, with more members, from beta.
     """
 
     sign_in_types: list[SignInType] = Field(default=list(SIGN_IN_TYPES), min_length=1)
+    interactive_detail: Literal["standard", "full"] = "standard"
 
 
 class EntraSignInsConnector(EntraConnector):

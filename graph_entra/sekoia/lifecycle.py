@@ -7,7 +7,6 @@ SIGTERM, stop collection when the platform's logs cannot be written, or end it o
 # No `from __future__ import annotations` here: the SDK reads the annotations of `module` and `configuration`.
 import asyncio
 import contextlib
-import logging
 import os
 from abc import abstractmethod
 from threading import Event, Lock, RLock, Thread, Timer
@@ -24,7 +23,10 @@ from tenacity.nap import sleep_using_event
 from tenacity.stop import stop_when_event_set
 
 from graph_entra.errors import GraphEntraError
-from graph_entra.sekoia.module import GraphEntraModule, configuration_sentence
+from graph_entra.microsoft import network
+from graph_entra.sekoia.configuration import configuration_sentence
+from graph_entra.sekoia.library_output import quiet_libraries
+from graph_entra.sekoia.module import GraphEntraModule
 from graph_entra.telling.problem_log import Level
 
 LOGS_TIMEOUT_S: Final = (5.0, 10.0)
@@ -36,8 +38,6 @@ HEARTBEAT_EVERY_S: Final = 10.0
 # leave it, which loses nothing.
 STOP_AFTER_S: Final = 4.0
 RESTART_AFTER_S: Final = 10.0
-# They print whole addresses, skip tokens included.
-TALKATIVE: Final = ("httpx", "httpcore", "azure", "msal", "urllib3")
 
 
 class Lifecycle(Connector):
@@ -57,8 +57,7 @@ class Lifecycle(Connector):
         self._logs_lock = RLock()
         self._sending_logs = Lock()
         self._logs_wanted = Event()
-        for name in TALKATIVE:
-            logging.getLogger(name).setLevel(logging.WARNING)
+        quiet_libraries()
 
     @abstractmethod
     async def collect(self, told_to_stop: asyncio.Event) -> None:
@@ -138,8 +137,8 @@ class Lifecycle(Connector):
         except (ModuleConfigurationError, TriggerConfigurationError) as error:
             return configuration_sentence(error)
         except Exception as error:  # noqa: BLE001 - text that is not JSON, a missing file: the SDK's own errors vary
-            return f"The configuration cannot be read: {type(error).__name__}: {error}"
-        return None
+            return f"The configuration cannot be read: {type(error).__name__}."
+        return network.settle()
 
     def _rest_in_fault(self, sentence: str) -> None:
         """Say what a person must change, and wait to be stopped: no retry can help."""

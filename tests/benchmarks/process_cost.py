@@ -7,6 +7,7 @@ from tests.benchmarks import emulator_process as emulated
 from tests.benchmarks.connector_process import ConnectorProcess, sign_ins
 from tests.benchmarks.emulator_process import EmulatorProcess
 from tests.benchmarks.report import Figure, Report, median_of, table
+from tests.emulator import Emulator
 
 NAME = "process_cost"
 STREAM = "interactiveUser"
@@ -92,5 +93,5 @@ def _reference(records: int) -> float:
             return process.cpu_s()
 
 
-def _secret(emulator: "emulated.Emulator") -> str:
+def _secret(emulator: Emulator) -> str:
     return emulator.tenant.client_secret

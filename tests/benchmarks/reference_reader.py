@@ -13,8 +13,8 @@ import orjson
 import requests
 from azure.identity.aio import ClientSecretCredential
 from kiota_serialization_json.json_serialization_writer_factory import JsonSerializationWriterFactory
-from msgraph import GraphServiceClient
 from msgraph.generated.audit_logs.sign_ins.sign_ins_request_builder import SignInsRequestBuilder
+from msgraph.graph_service_client import GraphServiceClient
 from msgraph_core.tasks.page_iterator import PageIterator
 
 BATCH_RECORDS = 1000

@@ -63,10 +63,10 @@ def run(*, quick: bool = False) -> Report:
     hours = 3 if quick else 54
     delivered = 0
 
-    def push(texts: "list[str]") -> "list[str]":
+    def push(texts: "list[str]") -> int:
         nonlocal delivered
         delivered += len(texts)
-        return texts
+        return len(texts)
 
     async def job(folder: Path) -> Watch:
         clock = Clock()
@@ -77,7 +77,7 @@ def run(*, quick: bool = False) -> Report:
             files=files,
             store=ContextStore(files, ["tenant"], _no_damage),
             source=ModelGraph(PER_S, budget, clock),
-            intake=Intake(push, Event(), lambda _fault: None),
+            intake=Intake(push, clock=clock, stopping=Event(), on_fault=lambda _fault: None),
             history_s=0,
             forward_updates=True,
             clock=clock,

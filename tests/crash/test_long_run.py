@@ -148,9 +148,11 @@ def test_days_of_a_tenant_lose_and_repeat_nothing() -> None:
             plain(
                 "cursor = now, 5 min overlap, no ledger", world.graph, lambda cursor, newest, now: (cursor - 300, now)
             ),
-            plain("24 h again each time, no ledger", world.graph, lambda cursor, newest, now: (now - DAY_S, now))
-            if os.environ.get("LONG_RUN_DAYS")
-            else None,
+            (
+                plain("24 h again each time, no ledger", world.graph, lambda cursor, newest, now: (now - DAY_S, now))
+                if os.environ.get("LONG_RUN_DAYS")
+                else None
+            ),
         ]
         changed = sum(1 for record in world.graph.records if record.versions[-1][1])
         print(f"\n\n{DAYS:g} days, {len(world.graph.records)} records, {changed} of them materially changed\n{HEADER}")

@@ -26,8 +26,8 @@ class PlainClient:
     def __exit__(self, *_: object) -> None:
         self.http.close()
 
-    def ask_token(self, *, tenant: str | None = None, **changes: str) -> httpx.Response:
-        """Asks for a token; `changes` replace members of the right form."""
+    def ask_token(self, *, tenant: str | None = None, without: tuple[str, ...] = (), **changes: str) -> httpx.Response:
+        """Asks for a token; `changes` replace members of the right form, those of `without` are left out."""
         form = {
             "grant_type": "client_credentials",
             "client_id": self.emulator.tenant.client_id,
@@ -35,6 +35,7 @@ class PlainClient:
             "scope": f"https://{self.graph_host}/.default",
             **changes,
         }
+        form = {name: value for name, value in form.items() if name not in without}
         url = f"https://{self.login_host}/{tenant or self.emulator.tenant.tenant_id}/oauth2/v2.0/token"
         return self.http.post(url, data=form)
 

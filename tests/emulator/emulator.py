@@ -3,15 +3,13 @@
 import asyncio
 import json
 import os
-import socket
 import ssl
 import tempfile
-import time
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiohttp.connector
 import trustme
@@ -29,18 +27,14 @@ from tests.emulator.tenant import Tenant
 if TYPE_CHECKING:  # `make run` starts the emulator where pytest need not be
     import pytest
 
+    from tests.virtual import Network
+
+Result = TypeVar("Result")
+
 SECRET_PLACEHOLDER = "*" * 8
 
 _PROXY_VARIABLES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"}
 _TRUST_VARIABLES = {"SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SENTRY_DSN"}
-
-
-def free_ports() -> tuple[int, int]:
-    """Returns two ports that nobody listened on a moment ago."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1]), int(other.getsockname()[1])
 
 
 class Emulator:
@@ -48,9 +42,12 @@ class Emulator:
 
     Args:
         tenant: the customer; a plain one by default.
-        clock: an aware instant for everything that Graph and login decide by time; the real time by default.
+        clock: an aware UTC instant for everything that Graph and login decide by time, and for the `Date` of their
+            answers; the real time by default. It need not be the connector's.
         extra_hosts: further hosts that the proxy leads here, where they answer 404 and are written down in
             `extra_requests` (what would a foreign host have been told?).
+        network: None: ports of the machine's on loopback, and an event loop in a background thread. Otherwise all
+            services are on this network and on its loop, and are closed with `leave()`.
     """
 
     def __init__(
@@ -58,17 +55,23 @@ class Emulator:
         tenant: Tenant | None = None,
         clock: Callable[[], datetime] | None = None,
         extra_hosts: Iterable[str] = (),
+        network: "Network | None" = None,
     ) -> None:
         self.tenant = tenant or Tenant()
         self.clock = clock or (lambda: datetime.now(UTC))
+        # The secrets that the platform hands over, where it is not the tenant's client secret.
+        self.secrets: dict[str, str] | None = None
         self.extra_requests: list[PlainRequest] = []
         self._closing = Event()
         self.login = Login(self.tenant, self.clock, self._closing)
         self.graph = Graph(self.tenant, self.login, self.clock, self._closing)
+        self.login.dates = self.graph.dates = lambda: self.clock()
         self.intake = Intake(self.clock, self._closing)
         self.platform = Platform(self.module_configuration(), self._secrets(), self._closing)
         hosts = LOGIN_HOSTS | GRAPH_HOSTS | set(extra_hosts)
-        self.proxy = Proxy(hosts)
+        self._network = network
+        self._loop = asyncio.new_event_loop() if network is None else network.loop
+        self.proxy = Proxy(hosts, self._loop)
         self._folder = tempfile.TemporaryDirectory(prefix="emulator-")
         self.ca_file = Path(self._folder.name) / "private-ca.pem"
         authority = trustme.CA()
@@ -76,11 +79,17 @@ class Emulator:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.set_alpn_protocols(["http/1.1"])
         authority.issue_cert(*sorted(hosts), "localhost", "127.0.0.1").configure_cert(self._tls)
-        self._runners: list[web.ServerRunner] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self._loop.run_forever, name="emulator", daemon=True)
-        self._thread.start()
-        self._run(self._start())
+        self._servers: list[web.Server] = []
+        self._listeners: list[asyncio.Server] = []
+        self._thread: Thread | None = None
+        if network is None:
+            self._thread = Thread(target=self._loop.run_forever, name="emulator", daemon=True)
+            self._thread.start()
+        self.tls_port = self._serve(self._dispatch, self._tls)
+        self.platform_port = self._serve(self.platform.serve)
+        self.intake_port = self._serve(self.intake.serve)
+        self.proxy.tls_port = self.tls_port
+        self.proxy.port = self._listen(self.proxy.client)
 
     def __enter__(self) -> Self:
         return self
@@ -103,14 +112,14 @@ class Emulator:
         """The value for INTAKE_URL; /batch lies under it."""
         return f"http://127.0.0.1:{self.intake_port}"
 
-    def module_configuration(self, **members: Any) -> dict[str, Any]:
-        """Returns the module configuration that fits the tenant, its secret hidden as the platform hides it."""
+    def module_configuration(self, secrets: Iterable[str] = ("client_secret",), **members: Any) -> dict[str, Any]:
+        """Returns the module configuration that fits the tenant, its secrets hidden as the platform hides them."""
         base = {
             "tenant_id": self.tenant.tenant_id,
             "client_id": self.tenant.client_id,
             "cloud": self.tenant.cloud or "global",
         }
-        return {**base, **members, "client_secret": SECRET_PLACEHOLDER}
+        return {**base, **members, **dict.fromkeys(secrets, SECRET_PLACEHOLDER)}
 
     def environment(
         self,
@@ -128,16 +137,19 @@ class Emulator:
         Args:
             data_path: where the SDK keeps its state (SUB_FOLDER).
             connector: the connector's arguments; `intake_key` is added if it is missing.
-            module: members of the module configuration other than the tenant's own. A `client_secret` is hidden,
-                and told by the platform, as in life.
+            module: members of the module configuration other than the tenant's own. A `client_secret` and a
+                `client_certificate` are hidden, and told by the platform, as in life; the tenant's secret if neither
+                is there.
             intake_key: overrides the connector's.
-            liveness_port: None picks a free one.
-            metrics_port: None picks a free one.
+            liveness_port: None: the process gets one from the kernel, which nobody else has
+                (`processes.Connector.port` tells which).
+            metrics_port: as `liveness_port`.
             proxied: whether the process is told of the proxy.
         """
         given = dict(module or {})
-        self.platform.secrets = {"client_secret": given.pop("client_secret", self.tenant.client_secret)}
-        self.platform.module_configuration = self.module_configuration(**given)
+        names = [name for name in ("client_secret", "client_certificate") if name in given]
+        self.platform.secrets = {name: given.pop(name) for name in names} or self._secrets()
+        self.platform.module_configuration = self.module_configuration(list(self.platform.secrets), **given)
         key = intake_key or connector.get("intake_key") or SIGNINS_KEY
         kept = {
             name: value
@@ -145,7 +157,6 @@ class Emulator:
             if name.lower() not in _PROXY_VARIABLES and name not in _TRUST_VARIABLES
         }
         proxies = {"HTTPS_PROXY": self.proxy_url, "https_proxy": self.proxy_url} if proxied else {}
-        spare = free_ports()
         return {
             **kept,
             **proxies,
@@ -160,8 +171,8 @@ class Emulator:
             "URL_LOGS": f"{self.platform_url}/logs",
             "URL_SECRETS": f"{self.platform_url}/secrets",
             "INTAKE_URL": self.intake_url,
-            "LIVENESS_PORT": str(liveness_port or spare[0]),
-            "METRICS_PORT": str(metrics_port or spare[1]),
+            "LIVENESS_PORT": str(liveness_port or 0),
+            "METRICS_PORT": str(metrics_port or 0),
             "SUB_FOLDER": str(data_path),
         }
 
@@ -185,35 +196,54 @@ class Emulator:
         """Ends everything at once, stalls included; may be called again."""
         if self._closing.is_set():
             return
-        self._closing.set()
+        self._end_pauses()
         self._run(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(2)
+        if self._thread is not None:
+            self._thread.join(2)
         self._loop.close()
         self._folder.cleanup()
 
-    def _run(self, job: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(job, self._loop).result(10)
+    async def leave(self) -> None:
+        """Leaves the network that it was made on, and ends everything there."""
+        self._end_pauses()
+        if self._network is not None:
+            self._network.close((self.tls_port, self.platform_port, self.intake_port, self.proxy.port))
+        await self._hang_up()
+        self._folder.cleanup()
+
+    def _end_pauses(self) -> None:
+        self._closing.set()
+        boxes = (self.login.faults, self.graph.faults, self.intake.faults, self.platform.secrets_faults)
+        for box in (*boxes, self.platform.logs_faults, self.platform.callback_faults):
+            box.pauses.end()
+        for service in (self.login, self.graph, self.intake, self.platform):
+            service.pauses.end()
+
+    def _run(self, job: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(job, self._loop).result(10)
 
     def _secrets(self) -> dict[str, str]:
-        return {"client_secret": self.tenant.client_secret}
+        return self.secrets or {"client_secret": self.tenant.client_secret}
 
-    async def _start(self) -> None:
-        self.tls_port = await self._listen(self._dispatch, self._tls)
-        self.platform_port = await self._listen(self.platform.serve)
-        self.intake_port = await self._listen(self.intake.serve)
-        await self.proxy.start(self.tls_port)
-
-    async def _listen(
+    def _serve(
         self,
         handler: Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamResponse]],
         tls: ssl.SSLContext | None = None,
     ) -> int:
-        runner = web.ServerRunner(web.Server(handler, access_log=None, read_bufsize=1 << 20), shutdown_timeout=0.2)
-        await runner.setup()
-        self._runners.append(runner)
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-        return int(runner.addresses[0][1])
+        server = web.Server(handler, loop=self._loop, access_log=None, read_bufsize=1 << 20)
+        self._servers.append(server)
+        return self._listen(server, tls)
+
+    def _listen(self, factory: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None = None) -> int:
+        if self._network is not None:
+            return self._network.listen(factory, tls)
+        return self._run(self._listen_on_loopback(factory, tls))
+
+    async def _listen_on_loopback(self, factory: Callable[[], Any], tls: ssl.SSLContext | None) -> int:
+        listener = await self._loop.create_server(factory, "127.0.0.1", 0, ssl=tls)
+        self._listeners.append(listener)
+        return int(listener.sockets[0].getsockname()[1])
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         host = request.host.partition(":")[0].lower()
@@ -222,14 +252,20 @@ class Emulator:
         if host in GRAPH_HOSTS:
             return await self.graph.serve(request, host)
         path = request.rel_url.raw_path
-        seen = PlainRequest(time.monotonic(), request.method, host, path, lower_headers(request), None, 404)
+        seen = PlainRequest(self._loop.time(), request.method, host, path, lower_headers(request), None, 404)
         self.extra_requests.append(seen)
         return web.Response(status=404)
 
     async def _stop(self) -> None:
-        await self.proxy.stop()
-        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+        for listener in self._listeners:
+            listener.close()
+        await self._hang_up()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+    async def _hang_up(self) -> None:
+        self.proxy.drop_all()
+        await asyncio.sleep(0)
+        await asyncio.gather(*(server.shutdown(0.2) for server in self._servers))

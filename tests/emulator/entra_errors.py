@@ -65,6 +65,52 @@ ERRORS: dict[int, EntraError] = {
         "application has not been installed by the administrator of the tenant or consented to by any user in the "
         "tenant. You might have sent your authentication request to the wrong tenant.",
     ),
+    700027: EntraError(
+        401,
+        "invalid_client",
+        "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - "
+        "{resource} Please visit the Azure Portal, Graph Explorer or directly use MS Graph to see configured keys for "
+        "app Id '{app}'].",
+    ),
+    700024: EntraError(401, "invalid_client", "Client assertion is not within its valid time range."),
+    700023: EntraError(401, "invalid_client", "Client assertion audience claim does not match Realm issuer."),
+    700021: EntraError(
+        401, "invalid_client", "Client assertion application identifier doesn't match 'client_id' parameter."
+    ),
+    50027: EntraError(401, "invalid_client", "Invalid JWT token. {resource}"),
+    5002738: EntraError(
+        401, "invalid_client", "Invalid JWT token. '{resource}' is not a supported signature algorithm."
+    ),
+    700025: EntraError(
+        401,
+        "invalid_client",
+        "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.",
+    ),
+    7000218: EntraError(
+        401,
+        "invalid_client",
+        "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+    ),
+    50194: EntraError(
+        400,
+        "invalid_request",
+        "Application '{app}'(graph-entra) is not configured as a multi-tenant application. Usage of the /common "
+        "endpoint is not supported for such applications created after '10/15/2018'. Use a tenant-specific endpoint or "
+        "configure the application to be multi-tenant.",
+    ),
+    900432: EntraError(400, "invalid_request", "Confidential Client is not supported in Cross Cloud request."),
+    900439: EntraError(400, "invalid_request", "USGClientNotSupportedOnPublicEndpoint."),
+    50196: EntraError(
+        400,
+        "invalid_grant",
+        "The server terminated an operation because it encountered a client request loop. Please contact your app "
+        "vendor.",
+    ),
+    90019: EntraError(
+        400,
+        "invalid_request",
+        "No tenant-identifying information found in either the request or implied by any provided credentials.",
+    ),
     70003: EntraError(400, "unsupported_grant_type", "The app returned an unsupported grant type."),
     900144: EntraError(400, "invalid_request", "The request body must contain the following parameter: '{resource}'."),
     90006: EntraError(503, _BUSY, "The service is temporarily unavailable."),

@@ -1,5 +1,6 @@
 """Faults on cue: what a server, a proxy or a network does to an answer, and when."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
@@ -7,7 +8,7 @@ from typing import Any, Literal, Self
 
 import orjson
 
-Kind = Literal["answer", "reset", "stall", "truncate", "page", "empty_page", "repeated_link"]
+Kind = Literal["answer", "reset", "stall", "late", "trickle", "truncate", "page", "empty_page", "repeated_link"]
 Body = bytes | str | dict[str, Any] | None
 
 
@@ -61,6 +62,16 @@ class Fault:
         return cls("stall", seconds=seconds, cut_at=after_bytes)
 
     @classmethod
+    def late(cls, seconds: float) -> Self:
+        """Handles the request (a push is stored), and answers it whole so many seconds later."""
+        return cls("late", seconds=seconds, cut_at=0)
+
+    @classmethod
+    def trickle(cls, every_s: float) -> Self:
+        """Handles the request (a push is stored), and answers it byte by byte, with a pause after each."""
+        return cls("trickle", seconds=every_s, cut_at=0)
+
+    @classmethod
     def truncate(cls, after_bytes: int) -> Self:
         """Answers a whole HTTP response whose JSON is cut short."""
         return cls("truncate", cut_at=after_bytes)
@@ -101,6 +112,17 @@ class Fault:
         return cls("answer", code=400, payload=orjson.dumps({"error": error}), next_link_only=True)
 
     @classmethod
+    def early_end(cls) -> Self:
+        """Leaves the nextLink out: the chain of pages ends before its end."""
+        return cls.page(lambda page: {name: value for name, value in page.items() if name != "@odata.nextLink"})
+
+    @classmethod
+    def unsupported_query(cls) -> Self:
+        """Refuses a well-formed question, which is answered when it is asked again."""
+        error = {"code": "UnknownError", "message": "Unsupported Query.", "innerError": {}}
+        return cls.status(400, body={"error": error})
+
+    @classmethod
     def retry_after(cls, status: int = 429, value: str | None = "2.128") -> Self:
         """Asks to wait: a fractional number of seconds, an HTTP date, or nothing."""
         return cls("answer", code=status, headers={} if value is None else {"Retry-After": value})
@@ -119,12 +141,40 @@ class _Rule:
         return self.match is None or self.match(info)
 
 
+class Pauses:
+    """The pauses that are under way on an event loop, by its time; any thread may end them all."""
+
+    def __init__(self) -> None:
+        self._ends: set[Callable[[], object]] = set()
+
+    async def wait(self, seconds: float) -> None:
+        """Waits so long, or until `end()`."""
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+        def end() -> None:
+            loop.call_soon_threadsafe(over.set)
+
+        self._ends.add(end)
+        try:
+            async with asyncio.timeout(seconds):
+                await over.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._ends.discard(end)
+
+    def end(self) -> None:
+        """Ends those that are under way."""
+        for end in list(self._ends):
+            end()
+
+
 class FaultBox:
     """The faults that wait for a service's next requests; safe to fill from any thread."""
 
     def __init__(self) -> None:
         self.used = 0
-        self.generation = 0
+        self.pauses = Pauses()
         self._rules: list[_Rule] = []
         self._lock = Lock()
 
@@ -168,7 +218,7 @@ class FaultBox:
         """Forgets every fault, and ends the stalls that are under way."""
         with self._lock:
             self._rules.clear()
-            self.generation += 1
+        self.pauses.end()
 
     @property
     def waiting(self) -> int:

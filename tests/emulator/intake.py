@@ -10,7 +10,7 @@ from uuid import uuid4
 import orjson
 from aiohttp import web
 
-from tests.emulator.faults import FaultBox
+from tests.emulator.faults import Fault, FaultBox
 from tests.emulator.service import Answer, Service, lower_headers, read_all
 
 MAX_BODY_BYTES = 10_485_760
@@ -47,10 +47,16 @@ class IntakeRequest:
     intake_key: str | None = None
     count: int = 0
     status: int = 0
+    fault: Fault | None = None
 
 
 class Intake(Service):
-    """Plain HTTP on loopback. `keep`: True keeps every event, False only counts, a function gets them instead."""
+    """Plain HTTP on loopback.
+
+    `keep`: True keeps every event, False only counts, a function gets them instead. `refused`: by record id, the
+    status that every batch with that record is refused with. `success`: the body of a success instead of the ids.
+    `records_per_s`: a push is stored at once and answered as late as that takes.
+    """
 
     def __init__(self, clock: Callable[[], datetime], closing: Event) -> None:
         super().__init__(closing)
@@ -61,6 +67,9 @@ class Intake(Service):
         self.requests: list[IntakeRequest] = []
         self.count = 0
         self.faults = FaultBox()
+        self.refused: dict[str, int] = {}
+        self.success: bytes | None = None
+        self.records_per_s = float("inf")
         self._clock = clock
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -77,7 +86,9 @@ class Intake(Service):
             info.intake_key, info.count = body["intake_key"], len(body["jsons"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return self._whole(info, _refusal(400, "intake_key and jsons are expected"))
-        return await self.play(request, self.faults, info, lambda: self._store(info, body["jsons"]))
+        answer = await self.play(request, self.faults, info, lambda: self._store(info, body["jsons"]))
+        await self.pause(info.count / self.records_per_s, self.faults)
+        return answer
 
     def texts(self, intake_key: str | None = None) -> list[str]:
         """Returns the texts kept, of one intake or of all, in the order of their arrival."""
@@ -90,6 +101,10 @@ class Intake(Service):
         for text in jsons:
             if not isinstance(text, str) or len(text) > MAX_EVENT_CHARACTERS:
                 return _refusal(400, f"an event is not a text of at most {MAX_EVENT_CHARACTERS} characters")
+        for text in jsons if self.refused else ():
+            status = self.refused.get(orjson.loads(text).get("id"))
+            if status is not None:
+                return _refusal(status, "an event is refused for its content")
         if self.keep is not False:
             events = [PushedEvent(info.at, key, text) for text in jsons]
             if callable(self.keep):
@@ -100,7 +115,7 @@ class Intake(Service):
         self.count += len(jsons)
         stem = str(uuid4())[:24]
         ids = [f"{stem}{number:012x}" for number in range(len(jsons))]
-        return Answer(200, orjson.dumps({"event_ids": ids}), _JSON)
+        return Answer(200, orjson.dumps({"event_ids": ids}) if self.success is None else self.success, _JSON)
 
 
 def _refusal(status: int, message: str) -> Answer:

@@ -3,8 +3,9 @@
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from threading import Event
 from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
@@ -13,6 +14,7 @@ import jwt
 import orjson
 from aiohttp import web
 
+from tests.emulator.assertions import Assertions
 from tests.emulator.entra_errors import entra_answer
 from tests.emulator.faults import FaultBox
 from tests.emulator.hosts import clouds_of_login_host
@@ -20,6 +22,7 @@ from tests.emulator.service import Answer, PlainRequest, Service, lower_headers,
 from tests.emulator.tenant import Tenant
 
 _JSON = {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store, no-cache"}
+_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Login(Service):
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._issued: dict[str, Claims] = {}
+        self._assertions = Assertions(tenant)
 
     async def serve(self, request: web.BaseRequest, host: str) -> web.StreamResponse:
         """Answers one request to a login host."""
@@ -65,6 +69,11 @@ class Login(Service):
     def revoke(self) -> None:
         """Makes Graph refuse every token issued so far (401)."""
         self._issued.clear()
+
+    def finish(self, info: PlainRequest, answer: Answer) -> Answer:
+        """Dates every answer by Microsoft's clock."""
+        date = format_datetime(self._clock().astimezone(UTC), usegmt=True)
+        return replace(answer, headers={"Date": date, **answer.headers})
 
     def error_answer(self, status: int) -> Answer:
         """Returns Entra's usual transient error, with another status."""
@@ -98,18 +107,25 @@ class Login(Service):
 
         if self.error is not None:
             return refuse(self.error)
-        for name in ("grant_type", "client_id", "client_secret", "scope"):
+        for name in ("grant_type", "client_id", "scope"):
             if name not in form:
                 return refuse(900144, name)
+        if "client_secret" not in form and form.get("client_assertion_type") != _BEARER:
+            return refuse(7000218)
         if form["grant_type"] != "client_credentials":
             return refuse(70003)
         if not self._knows(tenant, info.host):
             return refuse(90002)
         if app.lower() != self._tenant.client_id.lower():
             return refuse(700016)
-        if form["client_secret"] != self._tenant.client_secret:  # its secret_id pasted in its place included
+        if "client_secret" not in form:
+            audience = f"https://{info.host}/{tenant}/oauth2/v2.0/token"
+            refused = self._assertions.refusal(form.get("client_assertion", ""), app, audience, now)
+            if refused is not None:
+                return refuse(*refused)
+        elif form["client_secret"] != self._tenant.client_secret:  # its secret_id pasted in its place included
             return refuse(7000215)
-        if self._tenant.secret_expires is not None and self._tenant.secret_expires <= now:
+        elif self._tenant.secret_expires is not None and self._tenant.secret_expires <= now:
             return refuse(7000222)
         known = [
             f"https://{cloud.graph_host}"

@@ -1,7 +1,7 @@
 """The Sekoia platform as the SDK sees it: secrets, logs, callback (sekoia_automation/module.py, trigger.py,
 account_validator.py of the SDK are the clients)."""
 
-import time
+import asyncio
 from threading import Event
 from typing import Any
 
@@ -33,7 +33,9 @@ class Platform(Service):
         """Answers one request."""
         raw = await read_all(request)
         path = request.rel_url.raw_path
-        info = PlainRequest(time.monotonic(), request.method, request.host, path, lower_headers(request))
+        info = PlainRequest(
+            asyncio.get_running_loop().time(), request.method, request.host, path, lower_headers(request)
+        )
         self.requests.append(info)
         if raw:
             try:

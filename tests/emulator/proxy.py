@@ -10,7 +10,7 @@ from tests.emulator.service import abort
 class Proxy:
     """Tunnels bytes to the TLS server. `refused` names every other host that somebody tried to reach."""
 
-    def __init__(self, hosts: frozenset[str]) -> None:
+    def __init__(self, hosts: frozenset[str], loop: asyncio.AbstractEventLoop) -> None:
         self.hosts = hosts
         self.refused: list[str] = []
         self.tunnels: list[str] = []
@@ -18,8 +18,7 @@ class Proxy:
         self.port = 0
         self.tls_port = 0
         self._down = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._server: asyncio.Server | None = None
+        self._loop = loop
         self._clients: set[_Client] = set()
 
     @property
@@ -30,7 +29,7 @@ class Proxy:
     @down.setter
     def down(self, value: bool) -> None:
         self._down = value
-        if value and self._loop is not None:
+        if value:
             self._loop.call_soon_threadsafe(self.drop_all)
 
     def drop_all(self) -> None:
@@ -38,19 +37,9 @@ class Proxy:
         for client in list(self._clients):
             client.drop()
 
-    async def start(self, tls_port: int) -> None:
-        """Listens."""
-        self.tls_port = tls_port
-        self._loop = asyncio.get_running_loop()
-        self._server = await self._loop.create_server(lambda: _Client(self), "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        """Stops listening and cuts every tunnel."""
-        if self._server is not None:
-            self._server.close()
-        self.drop_all()
-        await asyncio.sleep(0)
+    def client(self) -> asyncio.Protocol:
+        """Returns what talks to somebody who has connected."""
+        return _Client(self)
 
 
 class _End(asyncio.Protocol):

@@ -3,15 +3,16 @@
 import asyncio
 import socket
 import struct
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from email.utils import format_datetime
 from threading import Event
 from typing import Any
 
 from aiohttp import web
 
-from tests.emulator.faults import Fault, FaultBox
+from tests.emulator.faults import Fault, FaultBox, Pauses
 
 _TICK_S = 0.01
 _LINGER_OFF = struct.pack("ii", 1, 0)
@@ -38,6 +39,7 @@ class PlainRequest:
     headers: dict[str, str]
     body: Any = None
     status: int = 0
+    fault: Fault | None = None
 
 
 async def read_all(request: web.BaseRequest) -> bytes:
@@ -55,6 +57,9 @@ class Service:
 
     def __init__(self, closing: Event) -> None:
         self._closing = closing
+        self.pauses = Pauses()
+        # What the `Date` of every answer says; None: the machine's own time.
+        self.dates: Callable[[], datetime] | None = None
 
     def error_answer(self, status: int) -> Answer:
         """Returns the service's usual error body for a status."""
@@ -72,7 +77,7 @@ class Service:
         self, request: web.BaseRequest, box: FaultBox, info: Any, handle: Callable[[], Answer]
     ) -> web.StreamResponse:
         """Answers a request: with `handle()`, or as the next fault in the box wants it. Sets `info.status`."""
-        fault = box.take(info)
+        fault = info.fault = box.take(info)
         if fault is None:
             return self._whole(info, handle())
         if fault.kind == "answer":
@@ -88,28 +93,35 @@ class Service:
         answer = handle()
         if fault.kind == "truncate":
             return self._whole(info, Answer(answer.status, answer.body[: fault.cut_at], answer.headers))
+        if fault.kind == "late":
+            await self.pause(fault.seconds, box)
+            return self._whole(info, answer)
+        if fault.kind == "trickle":
+            return await self._trickled(request, info, answer, fault, box)
         if fault.kind in ("reset", "stall") and (fault.kind == "reset" or fault.cut_at):
             return await self._interrupted(request, info, answer, fault, box)
         return self._whole(info, self.special(fault, answer))
 
     async def pause(self, seconds: float, box: FaultBox | None = None) -> None:
-        """Waits; ends at once when the emulator closes or the box is cleared."""
-        deadline = time.monotonic() + seconds
-        generation = box.generation if box else 0
-        while (left := deadline - time.monotonic()) > 0 and not self._closing.is_set():
-            if box and box.generation != generation:
-                return
-            await asyncio.sleep(min(_TICK_S, left))
+        """Waits by the loop's time; ends at once when the emulator closes or the box is cleared."""
+        if not self._closing.is_set():
+            await (box.pauses if box else self.pauses).wait(seconds)
+
+    def _dated(self, info: Any, answer: Answer) -> Answer:
+        answer = self.finish(info, answer)
+        if self.dates is None:
+            return answer
+        return replace(answer, headers={**answer.headers, "Date": format_datetime(self.dates(), usegmt=True)})
 
     def _whole(self, info: Any, answer: Answer) -> web.Response:
-        answer = self.finish(info, answer)
+        answer = self._dated(info, answer)
         info.status = answer.status
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
     async def _interrupted(
         self, request: web.BaseRequest, info: Any, answer: Answer, fault: Fault, box: FaultBox
     ) -> web.StreamResponse:
-        answer = self.finish(info, answer)
+        answer = self._dated(info, answer)
         cut_at = fault.cut_at or 0
         if cut_at == 0:
             return reset(request)
@@ -125,6 +137,21 @@ class Service:
                 return response
         await _flushed(request)
         reset(request)
+        return response
+
+    async def _trickled(
+        self, request: web.BaseRequest, info: Any, answer: Answer, fault: Fault, box: FaultBox
+    ) -> web.StreamResponse:
+        answer = self.finish(info, answer)
+        info.status = answer.status
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        response.content_length = len(answer.body)
+        await response.prepare(request)
+        for number in range(len(answer.body)):
+            if _gone(request) or self._closing.is_set():
+                return reset(request)
+            await response.write(answer.body[number : number + 1])
+            await self.pause(fault.seconds, box)
         return response
 
 

@@ -12,6 +12,7 @@ from threading import RLock
 from typing import Any
 
 import orjson
+from cryptography import x509
 
 from tests.emulator.instants import FAR_FUTURE, parse_ticks, ticks_of
 
@@ -20,8 +21,8 @@ AUDITS = "directoryAudits"
 STREAMS = (*SIGN_IN_TYPES, AUDITS)
 
 ALWAYS = -FAR_FUTURE
-_SERIAL_BITS = 32
-_SERIAL_MASK = (1 << _SERIAL_BITS) - 1
+SERIAL_BITS = 32
+_SERIAL_MASK = (1 << SERIAL_BITS) - 1
 
 
 def time_member(stream: str) -> str:
@@ -78,6 +79,8 @@ class Tenant:
     client_id: str = "11111111-2222-4333-8444-555555555555"
     client_secret: str = "emu8Q~emulated-secret-value-0123456789abc"
     secret_id: str = "99999999-8888-4777-8666-555555555555"
+    # The public halves that were uploaded to the app registration.
+    certificates: list[x509.Certificate] = field(default_factory=list)
     domain: str = "contoso.onmicrosoft.com"
     cloud: str | None = None
     retention_days: float = 30
@@ -125,7 +128,7 @@ class Tenant:
         with self._lock:
             index = self._indices[stream]
             for ticks, text, visible_from in records:
-                index.pending.append(ticks << _SERIAL_BITS | len(self._texts))
+                index.pending.append(ticks << SERIAL_BITS | len(self._texts))
                 self._texts.append(text)
                 self._visible_from.append(visible_from)
                 index.last_visible = max(index.last_visible, visible_from)
@@ -197,8 +200,8 @@ class Tenant:
     ) -> list[int]:
         index = self._indices[stream]
         keys = index.settle()
-        first = bisect_left(keys, low << _SERIAL_BITS)
-        last = bisect_left(keys, (high + 1) << _SERIAL_BITS)
+        first = bisect_left(keys, low << SERIAL_BITS)
+        last = bisect_left(keys, (high + 1) << SERIAL_BITS)
         if after is not None and descending:
             last = min(last, bisect_left(keys, after))
         elif after is not None:

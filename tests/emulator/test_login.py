@@ -1,11 +1,20 @@
 """The token endpoint's rules."""
 
+import base64
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+from uuid import uuid4
 
+import httpx
 import jwt
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.emulator import Emulator, Fault
+from tests.emulator.certificates import Key, Pair, make_pair, spare_key
 from tests.emulator.client import PlainClient
 from tests.emulator.entra_errors import ERRORS
 
@@ -102,3 +111,100 @@ def test_discovery(client: PlainClient, emulator: Emulator) -> None:
     assert client.http.get(f"{root}/unknown/v2.0/.well-known/openid-configuration").status_code == 400
     assert client.http.get(f"{root}/common/discovery/instance?api-version=1.1").json()["metadata"]
     assert client.http.get(f"{root}/nothing/here").status_code == 404
+
+
+# Certificates
+
+
+@dataclass
+class Statement:
+    """The assertion that an application makes: right, unless a test changes it."""
+
+    emulator: Emulator
+    pair: Pair
+    key: Key | None = None
+    alg: str = "PS256"
+    header: dict[str, str] = field(default_factory=dict)
+    claims: dict[str, object] = field(default_factory=dict)
+
+    def sign(self) -> dict[str, str]:
+        """Returns the members of the form that carry it."""
+        now = int(self.emulator.clock().timestamp())
+        app, tenant = self.emulator.tenant.client_id, self.emulator.tenant.tenant_id
+        digest = self.pair.certificate.fingerprint(hashes.SHA256())
+        header = {"x5t#S256": base64.urlsafe_b64encode(digest).decode(), **self.header}
+        claims = {
+            "aud": f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
+            "iss": app,
+            "sub": app,
+            "jti": uuid4().hex,
+            "nbf": now,
+            "exp": now + 600,
+            **self.claims,
+        }
+        signed = jwt.encode(claims, self.key or self.pair.key, algorithm=self.alg, headers=header)
+        return {"client_assertion": signed, "client_assertion_type": BEARER}
+
+
+BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+REGISTERED, STRANGE = make_pair(), make_pair(spare_key(1), name="another")
+
+
+def ask(client: PlainClient, members: dict[str, str]) -> httpx.Response:
+    """Asks with an assertion in the secret's place."""
+    return client.ask_token(without=("client_secret",), **members)
+
+
+@pytest.mark.parametrize("alg", ["PS256", "RS256"])
+@pytest.mark.parametrize("thumbprint", ["x5t#S256", "x5t"])
+def test_a_right_assertion_gets_a_token(client: PlainClient, emulator: Emulator, alg: str, thumbprint: str) -> None:
+    """With either thumbprint, under the newer algorithm and the older one, after another certificate too."""
+    emulator.tenant.certificates = [STRANGE.certificate, REGISTERED.certificate]
+    digest = REGISTERED.certificate.fingerprint(hashes.SHA1())
+    header = {"x5t": base64.urlsafe_b64encode(digest).decode(), "x5t#S256": ""} if thumbprint == "x5t" else {}
+    assert ask(client, Statement(emulator, REGISTERED, alg=alg, header=header).sign()).status_code == 200
+
+
+WRONG: dict[str, tuple[int, dict[str, Any]]] = {
+    "another's certificate": (700027, {"pair": STRANGE}),
+    "another's key": (700027, {"key": STRANGE.key}),
+    "an expired certificate": (700027, {"pair": make_pair(start=datetime.now(UTC) - timedelta(days=9), days=8)}),
+    "another cloud": (700023, {"claims": {"aud": "https://login.chinacloudapi.cn/t/oauth2/v2.0/token"}}),
+    "another issuer": (700021, {"claims": {"iss": "x"}}),
+    "another subject": (700021, {"claims": {"sub": "x"}}),
+    "not yet": (700024, {"claims": {"nbf": 4e9, "exp": 5e9}}),
+    "no longer": (700024, {"claims": {"nbf": 1e9, "exp": 1.1e9}}),
+    "no jti": (50027, {"claims": {"jti": ""}}),
+    "an elliptic curve": (5002738, {"key": ec.generate_private_key(ec.SECP256R1()), "alg": "ES256"}),
+}
+
+
+@pytest.mark.parametrize(("code", "changes"), WRONG.values(), ids=WRONG)
+def test_a_wrong_assertion_has_its_code(
+    client: PlainClient, emulator: Emulator, code: int, changes: dict[str, Any]
+) -> None:
+    """Each part of it is looked at."""
+    emulator.tenant.certificates = [REGISTERED.certificate]
+    if changes.get("pair", STRANGE) is not STRANGE:
+        emulator.tenant.certificates.append(changes["pair"].certificate)
+    answer = ask(client, Statement(**{"emulator": emulator, "pair": REGISTERED, **changes}).sign())
+    assert answer.status_code == 401
+    assert answer.json()["error_codes"] == [code]
+
+
+def test_an_assertion_is_good_for_one_request(client: PlainClient, emulator: Emulator) -> None:
+    """Its jti was used; and what is no assertion at all has a code too."""
+    emulator.tenant.certificates = [REGISTERED.certificate]
+    members = Statement(emulator, REGISTERED).sign()
+    assert ask(client, members).status_code == 200
+    assert ask(client, members).json()["error_codes"] == [50027]
+    assert ask(client, {**members, "client_assertion": "x"}).json()["error_codes"] == [50027]
+    assert ask(client, {}).json()["error_codes"] == [7000218]
+
+
+def test_answers_are_dated_by_the_emulators_clock() -> None:
+    """Whoever knows Microsoft's clock only from an answer learns it from every one."""
+    then = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
+    with Emulator(clock=lambda: then) as emulator, PlainClient(emulator) as client:
+        for answer in (client.ask_token(), client.ask_token(client_secret="wrong")):
+            assert parsedate_to_datetime(answer.headers["Date"]) == then

@@ -1,6 +1,7 @@
 """The platform and the intake."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -66,6 +67,47 @@ def test_push_is_stored_and_acknowledged(emulator: Emulator) -> None:
     assert emulator.intake.texts(AUDITS_KEY) == ["third"]
     assert [batch.count for batch in emulator.intake.batches] == [2, 1]
     assert emulator.intake.count == 3
+
+
+def test_records_can_be_refused_by_id(emulator: Emulator) -> None:
+    """Every batch with that record is refused and nothing of it stored; others are taken."""
+    emulator.intake.refused = {"bad": 422}
+    assert push(emulator, '{"id":"good"}', '{"id":"bad"}').status_code == 422
+    assert push(emulator, '{"id":"good"}').status_code == 200
+    assert emulator.intake.texts() == ['{"id":"good"}']
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_a_success_may_name_no_ids(emulator: Emulator, body: bytes) -> None:
+    """What is answered is as it was set, and the events are stored."""
+    emulator.intake.success = body
+    answer = push(emulator, "a")
+    assert (answer.status_code, answer.content) == (200, body)
+    assert emulator.intake.texts() == ["a"]
+
+
+def test_a_slow_intake_stores_at_once_and_answers_late(emulator: Emulator) -> None:
+    """As late as the number of records says."""
+    emulator.intake.records_per_s = 100.0
+    started = time.monotonic()
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(
+            f"{emulator.intake_url}/batch", json={"intake_key": SIGNINS_KEY, "jsons": ["a"] * 900}, trust_env=False,
+            timeout=0.1,
+        )  # fmt: skip
+    assert emulator.intake.count == 900
+    assert push(emulator, *["b"] * 20).status_code == 200
+    assert 0.2 < time.monotonic() - started < 5
+
+
+def test_an_answer_may_come_late_or_in_drops(emulator: Emulator) -> None:
+    """The push is stored all the same, and who waits long enough gets the whole answer."""
+    for fault in (Fault.late(0.2), Fault.trickle(0.005)):
+        emulator.intake.faults.inject(fault)
+        started = time.monotonic()
+        assert len(push(emulator, "a").json()["event_ids"]) == 1
+        assert time.monotonic() - started > 0.15
+    assert emulator.intake.count == 2
 
 
 def test_keep_decides_what_becomes_of_the_texts(emulator: Emulator) -> None:

@@ -107,11 +107,11 @@ def test_sigterm_ends_it_within_five_seconds(
         ({"start_time": 800}, {}, "start_time is 800. It must be a whole number of hours from 0 to 720."),
         ({"sign_in_types": []}, {}, "sign_in_types is empty. It must be at least one of interactiveUser, "),
         ({"sign_in_types": ["robots"]}, {}, "sign_in_types is 'robots'. It must be at least one of interactiveUser, "),
-        ({"intake_key": " "}, {}, "intake_key cannot be used. It must be the key of the Sekoia intake."),
+        ({"intake_key": " "}, {}, "intake_key is empty. It must be the key of the Sekoia intake."),
         ({}, {"tenant_id": " "}, "tenant_id is empty. It must be the Directory (tenant) ID"),
         ({}, {"client_id": ""}, "client_id is empty. It must be the Application (client) ID"),
         ({}, {"cloud": "mars"}, "cloud is 'mars'. It must be one of global, us_gov, us_gov_dod, china."),
-        ({}, {"client_secret": ""}, "client_secret is empty. It must be the Value of a client secret"),
+        ({}, {"client_secret": ""}, "client_secret is empty. Enter the Value of a client secret"),
     ],
 )
 def test_a_bad_configuration_is_said_once_in_one_sentence(

@@ -1,35 +1,49 @@
-"""A rig for each test: the emulator is reached through its HTTPS proxy, the clock runs 300 times as fast."""
+"""A rig for each test: the emulator is reached through its HTTPS proxy, and all of it runs in virtual time."""
 
+import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.emulator import Emulator, Tenant
-from tests.integration.quick_time import QuickTime
 from tests.integration.rig import Rig
-
-SPEED = 300.0
+from tests.virtual import VirtualClock, VirtualLoop
 
 # httpcore looks for trio before every request; a search of the whole path is a twelfth of these tests' time.
 sys.modules.setdefault("trio", None)  # type: ignore[arg-type]
 
 
+def pytest_asyncio_loop_factories() -> dict[str, type[asyncio.AbstractEventLoop]]:
+    """Every test here runs on a virtual loop."""
+    return {"virtual": VirtualLoop}
+
+
 @pytest.fixture
-def make_rig(
+async def make_rig(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> Iterator[Callable[..., Rig]]:
-    """Makes a rig with a tenant, a speed or hosts of the test's own."""
+) -> AsyncIterator[Callable[..., Rig]]:
+    """Makes a rig with a tenant or hosts of the test's own, or with a Graph whose clock is ahead of the machine's."""
     caplog.set_level(logging.INFO)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.network.adopt(monkeypatch)
+    loop.adopt_locks(monkeypatch, "graph_entra")
     emulators: list[Emulator] = []
 
     def make(
-        tenant: Tenant | None = None, *, speed: float = SPEED, extra_hosts: tuple[str, ...] = (), page_limit: int = 20
+        tenant: Tenant | None = None,
+        *,
+        extra_hosts: tuple[str, ...] = (),
+        page_limit: int = 20,
+        graph_ahead_s: float = 0.0,
     ) -> Rig:
-        clock = QuickTime(speed)
-        emulator = Emulator(tenant, clock.now, extra_hosts)
+        clock = VirtualClock(loop)
+        ahead = timedelta(seconds=graph_ahead_s)
+        emulator = Emulator(tenant, lambda: clock.now() + ahead, extra_hosts, loop.network)
         emulators.append(emulator)
         emulator.graph.limit = None
         emulator.tenant.page_limit = page_limit
@@ -39,10 +53,10 @@ def make_rig(
 
     yield make
     for emulator in emulators:
-        emulator.close()
+        await emulator.leave()
 
 
 @pytest.fixture
-def rig(make_rig: Callable[..., Rig]) -> Rig:
+async def rig(make_rig: Callable[..., Rig]) -> Rig:
     """The usual one."""
     return make_rig()

@@ -1,9 +1,11 @@
-"""The real connector's `collect` between the emulated Graph and the emulated intake, on a quick clock."""
+"""The real connector's `collect` between the emulated Graph and the emulated intake, in virtual time.
+
+Everything runs on one virtual loop (tests/virtual): hours of polls, time-outs and stalls take what they compute, and
+are exact to the second on a machine however busy.
+"""
 
 import asyncio
-import json
 import signal
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -14,37 +16,30 @@ from typing import Any
 
 import pytest
 
-from graph_entra.microsoft import rate_limit
-from graph_entra.reading import lanes
-from graph_entra.sekoia import assembly
 from graph_entra.sekoia.assembly import EntraConnector
 from graph_entra.sekoia.connectors import EntraAuditsConnector, EntraSignInsConnector
 from graph_entra.sekoia.module import GraphEntraModule
-from graph_entra.streams import DAY_S
-from tests.emulator import STREAMS, Emulator
+from tests.emulator import STREAMS, Emulator, GraphRequest
+from tests.emulator.instants import TICKS_PER_SECOND, ticks_of
 from tests.emulator.records import fill
 from tests.emulator.tenant import AUDITS
-from tests.integration.quick_time import QuickTime
+from tests.emulator.verdict import canonical
+from tests.virtual import VirtualClock
 
-PATIENCE_S = 12.0
-PERIOD_S = 30
-SPACING_S = 0.004
-
-
-def canonical(text: str | bytes) -> str:
-    """Returns a text that two JSON texts share exactly if they say the same: by member, order of members aside."""
-    try:
-        return json.dumps(json.loads(text), sort_keys=True)
-    except RecursionError:
-        return text if isinstance(text, str) else text.decode()
+# Virtual, all of them.
+PATIENCE_S = 6 * 3600.0
+GLANCE_S = 0.5
+PERIOD_S = 60
+STOP_S = 10.0
 
 
 class Run:
     """One run of a connector, from its start to its stop."""
 
-    def __init__(self, rig: "Rig", connector: EntraConnector) -> None:
+    def __init__(self, rig: "Rig", connector: EntraConnector, streams: tuple[str, ...]) -> None:
         self.rig = rig
         self.connector = connector
+        self.streams = streams
         self.lines: list[tuple[str, str]] = []
         self.task: asyncio.Task[None] | None = None
         connector.log = self._log  # type: ignore[method-assign]
@@ -60,41 +55,52 @@ class Run:
         """Returns every log line above the level of information."""
         return [f"{level}: {text}" for level, text in list(self.lines) if level not in ("debug", "info")]
 
-    def has_read_up_to(self, now_s: int, stream: str) -> bool:
-        """Returns whether live has read up to this second and no other lane has anything to read."""
-        (state,) = [one.collector.state for one in self.connector._schedules if one.collector.stream.key == stream]
-        return state.live_s >= now_s and lanes.rest_window(state, now_s, DAY_S) is None
-
     async def until(self, condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> None:
-        """Waits for a condition."""
-        deadline = time.monotonic() + patience_s
+        """Waits for a condition; `patience_s` is virtual."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
         while not condition():
             assert self.task is not None
             if self.task.done():
                 self.task.result()
                 pytest.fail(f"the connector has ended while this was waited for: {what}")
-            if time.monotonic() > deadline:
+            if loop.time() > deadline:
                 lines = "\n".join(f"{level}: {text}" for level, text in self.lines)
                 pytest.fail(f"waited in vain: {what}; {self.rig.emulator.intake.count} pushed\n{lines}")
-            await asyncio.sleep(0.004)
+            await asyncio.sleep(GLANCE_S)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Lets so much virtual time pass, in which everything goes on."""
+        end_s = asyncio.get_running_loop().time() + seconds
+        await self.until(lambda: asyncio.get_running_loop().time() >= end_s, "time", seconds + 1)
 
     async def read_again(self, *streams: str, times: int = 1) -> None:
-        """Waits until every lane has read up to the present, so many times more."""
-        keys = streams or [one.collector.stream.key for one in self.connector._schedules]
+        """Waits until all of these streams has been read whole up to the present, so many times more."""
+        keys = streams or self.streams
         for _ in range(times):
-            now_s = int(self.rig.clock.time())
-            await self.until(
-                lambda now_s=now_s: all(self.has_read_up_to(now_s, key) for key in keys),
-                f"{keys} read up to the present",
-            )
+            asked, now = len(self.rig.graph_requests), ticks_of(self.rig.emulator.clock())
+            for key in keys:
+                read = partial(self.rig.has_answered_up_to, key, now, after=asked)
+                await self.until(read, f"{key} read up to the present")
+            # Whatever else was due at the same time.
+            await self.pass_time(2 * self.connector.configuration.frequency)
 
     async def complete(self, *streams: str) -> None:
         """Waits until everything has arrived and was read again; then nothing is missing, altered or repeated."""
-        keys = streams or [one.collector.stream.key for one in self.connector._schedules]
+        keys = streams or self.streams
         held = self.rig.held(*keys)
         await self.until(lambda: self.rig.emulator.intake.count >= len(held), f"{len(held)} records of {keys}")
         await self.read_again(*keys)
         assert_same(self.rig.emulator.intake.texts(), held)
+
+
+def _shows_its_page(request: GraphRequest) -> bool:
+    """Whether what Graph has answered is the page, perhaps with other links or in another order."""
+    return request.status == 200 and (request.fault is None or request.fault.kind in ("page", "repeated_link"))
+
+
+def _goes_round(request: GraphRequest) -> bool:
+    return request.fault is not None and request.fault.kind == "repeated_link"
 
 
 def assert_same(texts: Iterable[str | bytes], held: Iterable[str | bytes]) -> None:
@@ -111,7 +117,7 @@ class Rig:
     def __init__(
         self,
         emulator: Emulator,
-        clock: QuickTime,
+        clock: VirtualClock,
         folder: Path,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
@@ -126,7 +132,7 @@ class Rig:
         self, *streams: str, count: int = 50, hours: float = 2.0, until_s: float = 1.0, size: int = 900, seed: int = 0
     ) -> list[bytes]:
         """Adds records of the last hours to some streams; returns their texts."""
-        end = self.clock.now() - timedelta(seconds=until_s)
+        end = self.emulator.clock() - timedelta(seconds=until_s)
         start = end - timedelta(hours=hours)
         texts: list[bytes] = []
         for stream in streams:
@@ -137,11 +143,30 @@ class Rig:
         """Returns all that Graph holds of some streams."""
         return [text for stream in streams for text in self.emulator.tenant.all_texts(stream)]
 
+    def has_answered_up_to(self, stream: str, now: int, *, after: int) -> bool:
+        """Returns whether Graph has answered for all that was ever asked of a stream, up to an instant in ticks.
+
+        Args:
+            stream: which.
+            now: up to when; whole seconds are asked for.
+            after: among the requests from this one on, one chain of pages must have led to `now`.
+        """
+        edge = now - now % TICKS_PER_SECOND
+        fresh = [one for one in self.graph_requests[after:] if one.stream == stream and _shows_its_page(one)]
+        if not any(one.ends and one.window[1] >= edge and not _goes_round(one) for one in fresh):
+            return False
+        spans = sorted(one.span for one in self.graph_requests if one.stream == stream and _shows_its_page(one))
+        reached = spans[0][0]
+        for start, end in spans:
+            if start > reached + TICKS_PER_SECOND:
+                return False
+            reached = max(reached, end)
+        return reached >= edge
+
     @asynccontextmanager
     async def collecting(
         self,
         *types: str,
-        graph_timeout_s: float = 5.0,
         cloud: str | None = None,
         folder: Path | None = None,
         **arguments: Any,
@@ -150,12 +175,10 @@ class Rig:
 
         Args:
             types: the sign-in types; none for the audits.
-            graph_timeout_s: seconds of the wall's that Graph may be silent.
             cloud: of the module's configuration.
             folder: the data path, the rig's own if it is None.
             arguments: of the connector's configuration.
         """
-        self._quicken(graph_timeout_s)
         given: dict[str, Any] = {"frequency": PERIOD_S, "start_time": 3, **arguments}
         if types and types != (AUDITS,):
             given["sign_in_types"] = list(types)
@@ -172,15 +195,15 @@ class Rig:
         connector = kind(GraphEntraModule(), folder or self.folder)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        connector.module.set_secrets(connector._get_secrets_from_server()[0])
-        run = Run(self, connector)
+        secrets, _ = await asyncio.to_thread(connector._get_secrets_from_server)
+        connector.module.set_secrets(secrets)
+        run = Run(self, connector, tuple(given.get("sign_in_types", (AUDITS,))))
         told_to_stop = asyncio.Event()
         run.task = asyncio.create_task(connector.collect(told_to_stop))
         try:
-            await run.until(lambda: connector._schedules, "lanes")
             yield run
             told_to_stop.set()
-            await asyncio.wait_for(run.task, 10)
+            await asyncio.wait_for(run.task, STOP_S)
         finally:
             self.emulator.graph.faults.clear()
             self.emulator.intake.faults.clear()
@@ -188,12 +211,6 @@ class Rig:
             run.task.cancel()
             await asyncio.gather(run.task, return_exceptions=True)
         self._assert_discreet(run)
-
-    def _quicken(self, graph_timeout_s: float) -> None:
-        patch = self.monkeypatch.setattr
-        patch(assembly, "RateLimiter", partial(rate_limit.RateLimiter, spacing_s=SPACING_S))
-        graph = getattr(assembly.Graph, "func", assembly.Graph)
-        patch(assembly, "Graph", partial(graph, graph_timeout_s=graph_timeout_s))
 
     def _assert_discreet(self, run: Run) -> None:
         """No line holds a secret, a token, the intake's key or a nextLink; none says that something was forgotten."""
@@ -209,6 +226,6 @@ class Rig:
         assert "this module does not know" not in text, "an error that the module has no advice for"
 
     @property
-    def graph_requests(self) -> list[Any]:
+    def graph_requests(self) -> list[GraphRequest]:
         """Every request that Graph got."""
         return list(self.emulator.graph.requests)

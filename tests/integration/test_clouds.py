@@ -83,9 +83,11 @@ async def test_every_request(make_rig: Callable[..., Rig], cloud: Any, types: tu
 async def test_v1_refuses_sign_ins_outside_the_global_cloud(make_rig: Callable[..., Rig], cloud: str) -> None:
     """This is why interactive sign-ins come from beta there: v1.0 answers 400, beta answers."""
     tenant = Tenant(cloud=cloud)
-    make_rig(tenant)
+    clock = make_rig(tenant).clock
     secret = SecretStr(tenant.client_secret)
-    graph = Graph(CONFIGURED[cloud], tenant.tenant_id, tenant.client_id, secret, budget=RateLimiter(0.001))
+    graph = Graph(
+        CONFIGURED[cloud], tenant.tenant_id, tenant.client_id, secret, rate_limiter=RateLimiter(clock), clock=clock
+    )
     try:
         with pytest.raises(GraphRefused) as refused:
             await graph.one(sign_in_stream("interactiveUser", beta_only=False))

@@ -1,8 +1,6 @@
 """With a proxy, without one, and with one that some hosts are exempt from: login and Graph alike."""
 
-import socket
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -15,28 +13,16 @@ LOGIN = "login.microsoftonline.com"
 
 
 @pytest.fixture
-def resolved(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Answers for the DNS and routes port 443 to the emulator, so that Microsoft's names lead there without a proxy.
+async def resolved(rig: Rig) -> set[str]:
+    """Answers for the DNS, so that Microsoft's names lead to the emulator without a proxy.
 
     Returns:
         The names that were resolved: those that were reached directly.
     """
-    names: set[str] = set()
-    getaddrinfo, connect = socket.getaddrinfo, socket.socket.connect
-
-    def resolve(host: Any, *rest: Any, **options: Any) -> Any:
-        name = host.decode() if isinstance(host, bytes) else host
-        if name in GRAPH_HOSTS | LOGIN_HOSTS:
-            names.add(name)
-            host = "127.0.0.1"
-        return getaddrinfo(host, *rest, **options)
-
-    def route(one: socket.socket, address: Any) -> None:
-        connect(one, ("127.0.0.1", rig.emulator.tls_port) if address[:2] == ("127.0.0.1", 443) else address)
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(socket.socket, "connect", route, raising=False)
-    return names
+    network = rig.clock.loop.network
+    network.names |= GRAPH_HOSTS | LOGIN_HOSTS
+    network.forward(443, rig.emulator.tls_port)
+    return network.resolved
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ async def test_strange_record(rig: Rig, make: Callable[[Rig], Any]) -> None:
     rig.emulator.tenant.add(STREAM, make(rig), created=rig.clock.now() - timedelta(hours=1))
     async with rig.collecting(STREAM, OTHER) as run:
         await run.complete()
-        rig.clock.jump(LATER_S[0])
+        await run.pass_time(LATER_S[0])
         await run.complete()
     rig.clock.jump(LATER_S[1])
     async with rig.collecting(STREAM, OTHER) as run:
@@ -145,7 +145,7 @@ async def test_record_that_is_too_long(rig: Rig, make: Callable[[Rig], Any], by_
     async with rig.collecting(STREAM, OTHER) as run:
         await run.until(lambda: emulator.intake.count >= 31, "31 records")
         await run.read_again()
-        rig.clock.jump(LATER_S[0])
+        await run.pass_time(LATER_S[0])
         await run.read_again()
         warnings = run.said("longer than the 250,000 characters", level="warning")
         assert len(warnings) == 1
@@ -242,7 +242,7 @@ async def test_many_strange_records_on_one_page(rig: Rig) -> None:
         rig.emulator.tenant.add(STREAM, record, created=created)
     async with rig.collecting(STREAM, OTHER) as run:
         await run.complete()
-        rig.clock.jump(LATER_S[0])
+        await run.pass_time(LATER_S[0])
         await run.complete()
 
 

@@ -75,7 +75,12 @@ def swap(name: str, pattern: str, text: str) -> Edit:
 
 def remove(*names: str) -> Edit:
     """Remove files."""
-    return lambda root: [(root / name).unlink() for name in names] and None
+
+    def apply(root: Path) -> None:
+        for name in names:
+            (root / name).unlink()
+
+    return apply
 
 
 # Rule -> a part of the sentence it must say -> what it must say it about.
@@ -204,16 +209,16 @@ def test_the_manifest_keeps_the_contract() -> None:
     assert manifest["categories"] == ["IAM"]
     assert manifest["supports_validation"] is True
     form = manifest["configuration"]
-    assert list(form["properties"]) == ["tenant_id", "client_id", "client_secret", "cloud"]
-    assert form["required"] == ["tenant_id", "client_id", "client_secret"]
-    assert form["secrets"] == ["client_secret"]
+    assert list(form["properties"]) == ["tenant_id", "client_id", "client_secret", "client_certificate", "cloud"]
+    assert form["required"] == ["tenant_id", "client_id"]
+    assert form["secrets"] == ["client_secret", "client_certificate"]
     cloud = form["properties"]["cloud"]
     assert (cloud["enum"], cloud["default"]) == (["global", "us_gov", "us_gov_dod", "china"], "global")
 
 
 @pytest.mark.parametrize(
     ("name", "command", "own"),
-    [(SIGN_INS, "graph_entra_signins", {"sign_in_types"}), (AUDITS, "graph_entra_audits", set())],
+    [(SIGN_INS, "graph_entra_signins", {"sign_in_types", "interactive_detail"}), (AUDITS, "graph_entra_audits", set())],
 )
 def test_the_connectors_keep_the_contract(name: str, command: str, own: set[str]) -> None:
     """Users and the platform rely on these commands, names, defaults and bounds."""
@@ -249,8 +254,7 @@ def test_the_forms_and_the_code_agree() -> None:
     for owner, form in forms().items():
         fields = get_annotation_for(owner, "configuration").model_fields
         assert set(fields) == set(form["properties"]), owner
-        # The platform fetches a secret after the configuration has been read.
-        required = {name for name, field in fields.items() if field.is_required()} | set(form.get("secrets", ()))
+        required = {name for name, field in fields.items() if field.is_required()}
         assert required == set(form["required"]), owner
         for name, member in form["properties"].items():
             if "default" in member:

@@ -7,6 +7,7 @@ import pytest
 
 from graph_entra.microsoft.secret_expiry import DAY_S, WARN_DAYS, Warnings, ends_s, until_next_s
 
+SECRET = "client secret"
 NOW_S = datetime(2026, 11, 23, 8, tzinfo=UTC).timestamp()
 
 
@@ -58,7 +59,7 @@ def test_each_warning_comes_once_and_on_its_day() -> None:
     said = {}
     for hour in range(40 * 24):
         now_s = NOW_S + hour * 3600
-        warning = warnings.due(end_s, now_s)
+        warning = warnings.due(SECRET, end_s, now_s)
         if warning is not None:
             said[(end_s - now_s) / DAY_S] = warning
     assert list(said) == list(WARN_DAYS)
@@ -69,17 +70,17 @@ def test_each_warning_comes_once_and_on_its_day() -> None:
 def test_a_secret_that_is_replaced_gets_its_own_warnings() -> None:
     """The new one's end is another."""
     warnings = Warnings()
-    assert warnings.due(NOW_S + 2 * DAY_S, NOW_S) is not None
-    assert warnings.due(NOW_S + 2 * DAY_S, NOW_S) is None
-    assert warnings.due(NOW_S + 20 * DAY_S, NOW_S) is not None
-    assert warnings.due(NOW_S + 90 * DAY_S, NOW_S) is None
+    assert warnings.due(SECRET, NOW_S + 2 * DAY_S, NOW_S) is not None
+    assert warnings.due(SECRET, NOW_S + 2 * DAY_S, NOW_S) is None
+    assert warnings.due(SECRET, NOW_S + 20 * DAY_S, NOW_S) is not None
+    assert warnings.due(SECRET, NOW_S + 90 * DAY_S, NOW_S) is None
 
 
 def test_a_late_start_says_the_most_urgent_only() -> None:
     """A connector that starts five days before the end warns once, not three times."""
     warnings = Warnings()
-    assert "5.0 days" in str(warnings.due(NOW_S + 5 * DAY_S, NOW_S))
-    assert warnings.due(NOW_S + 5 * DAY_S, NOW_S + 3600) is None
+    assert "5.0 days" in str(warnings.due(SECRET, NOW_S + 5 * DAY_S, NOW_S))
+    assert warnings.due(SECRET, NOW_S + 5 * DAY_S, NOW_S + 3600) is None
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,11 @@ def test_a_late_start_says_the_most_urgent_only() -> None:
 def test_the_next_look_is_in_time_for_the_next_warning(left_days: float, wait_days: float) -> None:
     """Once a day would warn of the last day up to a day late."""
     assert until_next_s(NOW_S + left_days * DAY_S, NOW_S) == wait_days * DAY_S
+
+
+def test_a_certificates_warning_names_it_and_how_to_renew() -> None:
+    """By its thumbprint, as the portal shows it."""
+    warning = Warnings().due("certificate (thumbprint AB12)", NOW_S + 6 * DAY_S, NOW_S)
+    assert str(warning).startswith("The certificate (thumbprint AB12) ends in 6.0 days, on 2026-11-29 08:00 UTC. ")
+    assert "upload its public half" in str(warning)
+    assert "Value" not in str(warning)

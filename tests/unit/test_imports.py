@@ -100,7 +100,7 @@ def impure(name: str, source: str) -> list[str]:
     ]
     for node in ast.walk(ast.parse(source)):
         spelled = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
-        if spelled in PURE_MUST_NOT_NAME:
+        if isinstance(node, ast.Name | ast.Attribute) and spelled in PURE_MUST_NOT_NAME:
             found.append(f"{name}.py:{node.lineno} names {spelled}")
     return found
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import time
@@ -274,7 +275,7 @@ def test_a_bad_configuration_is_said_once_and_waited_with(
     [
         ({}, "client_secret is empty."),
         ({"client_secret": ""}, "client_secret is empty."),
-        ({"client_secret": None}, "client_secret cannot be used."),
+        ({"client_secret": None}, "client_secret is empty."),
         ({"client_secret": 5}, "client_secret cannot be used."),
     ],
     ids=str,
@@ -427,7 +428,7 @@ def test_a_signal_ends_the_process_within_five_seconds(connector: Quiet, timers:
     connector.stop(signal.SIGTERM, None)
     [(seconds, action, args)] = timers.started
     assert seconds < 5
-    assert action is lifecycle.os._exit
+    assert action is os._exit
     assert args == (0,)
     running.stop()
 

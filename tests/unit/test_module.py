@@ -11,9 +11,11 @@ import sentry_sdk
 from sekoia_automation.exceptions import ModuleConfigurationError
 
 from graph_entra.microsoft.clouds import CLOUDS
+from graph_entra.microsoft.login import ClientSecret
 from graph_entra.sekoia.assembly import EntraConnector
+from graph_entra.sekoia.configuration import ALLOWED, HARMLESS, configuration_sentence
 from graph_entra.sekoia.connectors import EntraAuditsConnector, EntraSignInsConnector
-from graph_entra.sekoia.module import ALLOWED, GraphEntraModule, GraphEntraModuleConfiguration
+from graph_entra.sekoia.module import GraphEntraModule, GraphEntraModuleConfiguration
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hush~hush"
@@ -54,14 +56,18 @@ BAD_APPLICATION: list[tuple[dict[str, Any] | str, str]] = [
     ({"tenant_id": ""}, "tenant_id is empty"),
     ({"tenant_id": "   "}, "tenant_id is empty"),
     ({"tenant_id": None}, "tenant_id is empty"),
-    ({"tenant_id": "a/b"}, "tenant_id is 'a/b'"),
-    ({"tenant_id": "my tenant"}, "tenant_id is 'my tenant'"),
+    ({"tenant_id": "{}"}, "tenant_id is empty"),
+    ({"tenant_id": "a/b"}, "tenant_id cannot be used"),
+    ({"tenant_id": "my tenant"}, "tenant_id cannot be used"),
+    ({"tenant_id": "Common"}, "tenant_id cannot be used"),
     ({"client_id": ""}, "client_id is empty"),
-    ({"client_id": " \t"}, "client_id is"),
-    ({"client_id": 5}, "client_id is 5"),
+    ({"client_id": " \t\ufeff"}, "client_id is empty"),
+    ({"client_id": 5}, "client_id cannot be used"),
+    ({"client_id": SECRET}, "client_id cannot be used"),
     ({"cloud": "mars"}, "cloud is 'mars'"),
     ({"cloud": ""}, "cloud is empty"),
-    ({"cloud": None}, "cloud is empty"),
+    ({"client_secret": 5}, "client_secret cannot be used"),
+    ({"client_certificate": ["x"]}, "client_certificate cannot be used"),
     ('{"client_id": "c"}', "tenant_id is missing"),
     ('{"tenant_id": "t"}', "client_id is missing"),
     ("[]", "The configuration cannot be read"),
@@ -70,24 +76,33 @@ BAD_APPLICATION: list[tuple[dict[str, Any] | str, str]] = [
     ("{", "The configuration cannot be read"),
 ]
 BAD_FORM: list[tuple[dict[str, Any] | str, str]] = [
-    ({"intake_key": ""}, "intake_key cannot be used"),
-    ({"intake_key": "  "}, "intake_key cannot be used"),
-    ({"intake_key": None}, "intake_key cannot be used"),
+    ({"intake_key": ""}, "intake_key is empty"),
+    ({"intake_key": " \ufeff "}, "intake_key is empty"),
+    ({"intake_key": None}, "intake_key is empty"),
+    ({"intake_key": 5}, "intake_key cannot be used"),
+    ({"intake_key": "two words"}, "intake_key cannot be used"),
+    ({"intake_key": "cl\u00e9"}, "intake_key cannot be used"),
     ("{}", "intake_key is missing"),
     ({"frequency": 0}, "frequency is 0"),
     ({"frequency": -1}, "frequency is -1"),
     ({"frequency": 3601}, "frequency is 3601"),
     ({"frequency": 1.5}, "frequency is 1.5"),
     ({"frequency": "often"}, "frequency is 'often'"),
-    ({"frequency": None}, "frequency is empty"),
     ({"start_time": 800}, "start_time is 800"),
     ({"start_time": -1}, "start_time is -1"),
     ({"sign_in_types": []}, "sign_in_types is empty"),
-    ({"sign_in_types": None}, "sign_in_types is empty"),
     ({"sign_in_types": ["interactiveUser", "robots"]}, "sign_in_types is 'robots'"),
     ({"sign_in_types": "interactiveUser"}, "sign_in_types is 'interactiveUser'"),
     ({"forward_updates": "maybe"}, "forward_updates is 'maybe'"),
-    ({"intake_server": 5}, "intake_server is 5"),
+    ({"intake_server": 5}, "intake_server cannot be used"),
+    ({"intake_server": "FRA1"}, "intake_server cannot be used"),
+    ({"intake_server": "intake.sekoia.io"}, "intake_server cannot be used"),
+    ({"intake_server": "ftp://intake.sekoia.io"}, "intake_server cannot be used"),
+    ({"intake_server": "https://"}, "intake_server cannot be used"),
+    ({"intake_server": "https://intake.sekoia.io:port"}, "intake_server cannot be used"),
+    ({"intake_server": "https://user:hush@intake.sekoia.io"}, "intake_server cannot be used"),
+    ({"intake_server": "https://intake.sekoia.io/?key=hush"}, "intake_server cannot be used"),
+    ({"intake_server": "https://intake sekoia.io"}, "intake_server cannot be used"),
     ("[]", "The configuration cannot be read"),
     ('"key-of-the-intake"', "The configuration cannot be read"),
     ("null", "The configuration cannot be read"),
@@ -142,6 +157,14 @@ def test_every_field_has_words() -> None:
         *EntraAuditsConnector.__annotations__["configuration"].model_fields,
     }
     assert set(ALLOWED) == fields
+    assert fields - HARMLESS == {
+        "tenant_id",
+        "client_id",
+        "client_secret",
+        "client_certificate",
+        "intake_key",
+        "intake_server",
+    }
 
 
 @pytest.mark.parametrize("kind", [EntraSignInsConnector, EntraAuditsConnector])
@@ -179,6 +202,83 @@ def test_blanks_around_an_entry_are_left_out(make: Make) -> None:
     assert connector.module.configuration.tenant_id == "t.example"
     assert connector.configuration.intake_key == "k"
     assert connector.configuration.intake_server is None
+
+
+PASTED = "8f0c2a31-5b7e-4d19-9c64-0e7d1f3b2a58"
+
+
+AROUND = (
+    "{}",
+    "\ufeff{}",
+    "\u200b{}\u200b",
+    "'{}'",
+    '"{}"',
+    "\u201c{}\u201d",
+    "{{{}}}",
+    "\u00a0{}\r\n",
+    ' "{{{}}}" ',
+    "({})",
+)
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_what_a_paste_brings_along_is_taken_off(make: Make, around: str) -> None:
+    """Blanks, byte-order marks, characters of no width, quotes and braces are no part of an id, a key or a secret."""
+    text = around.format(PASTED)
+    connector = make(application={"tenant_id": text, "client_id": text})
+    assert connector._configuration_fault() is None
+    assert connector.module.configuration.tenant_id == PASTED
+    assert connector.module.configuration.client_id == PASTED
+    if "{{" in around or "(" in around:
+        return
+    connector = make(application={"client_secret": text}, form={"intake_key": text})
+    assert connector.configuration.intake_key == PASTED
+    credential = connector.module.credential()
+    assert isinstance(credential, ClientSecret)
+    assert credential.value.get_secret_value() == PASTED
+    assert credential.looks_like_its_id
+
+
+@pytest.mark.parametrize(
+    ("entered", "used"),
+    [
+        ("'https://intake.sekoia.io'", "https://intake.sekoia.io"),
+        ("https://intake.sekoia.io/", "https://intake.sekoia.io"),
+        ("https://intake.sekoia.io/batch", "https://intake.sekoia.io"),
+        ("https://relay.example:8443/sekoia/", "https://relay.example:8443/sekoia"),
+        ("http://[::1]:5140", "http://[::1]:5140"),
+        ("\ufeff", None),
+        ('""', None),
+        (None, None),
+    ],
+)
+def test_the_address_of_the_intake(make: Make, entered: str | None, used: str | None) -> None:
+    """A path is used, for a relay; the one that the SDK adds itself is not added twice."""
+    connector = make(form={"intake_server": entered})
+    assert connector._configuration_fault() is None
+    assert connector.configuration.intake_server == used
+
+
+def test_null_in_an_optional_field_is_its_default(make: Make) -> None:
+    """A platform may store what was not filled in as null."""
+    application = {"cloud": None, "client_secret": None, "client_certificate": None}
+    names = ("frequency", "start_time", "forward_updates", "intake_server", "sign_in_types")
+    connector = make(application, dict.fromkeys(names))
+    assert connector._configuration_fault() is None
+    assert connector.configuration.model_dump() == make().configuration.model_dump()
+    assert connector.module.configuration.cloud == "global"
+
+
+def test_a_secret_under_an_unknown_name_is_neither_shown_nor_a_reason_to_stop(make: Make) -> None:
+    """The platform may hand over more than this version knows."""
+    module = make().module
+    module.set_secrets({"client_secret": SECRET, "private_key": "-----BEGIN PRIVATE KEY-----"})
+    assert module.missing() is None
+    with pytest.raises(ValueError, match="private_key") as raised:
+        module.configuration.private_key = "-----BEGIN PRIVATE KEY-----"  # type: ignore[attr-defined]
+    sentence = configuration_sentence(raised.value)
+    assert "BEGIN" not in sentence
+    assert sentence == "The configuration holds a value under a name that this version does not know."
 
 
 def test_a_type_named_twice_is_one_stream(make: Make) -> None:
@@ -246,7 +346,7 @@ def test_the_intakes_key_is_nowhere_to_be_seen(make: Make, monkeypatch: pytest.M
         assert CONNECTOR["intake_key"] not in text
 
 
-@pytest.mark.parametrize("bad", [[SECRET], {"a": SECRET}, 5, None], ids=["list", "object", "number", "null"])
+@pytest.mark.parametrize("bad", [[SECRET], {"a": SECRET}, 5], ids=["list", "object", "number"])
 def test_a_bad_secret_is_not_quoted(make: Make, bad: Any) -> None:
     """Neither in the sentence, nor in the exception behind it."""
     connector = make(application={"client_secret": bad})

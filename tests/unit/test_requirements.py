@@ -18,6 +18,7 @@ LOCK: dict[str, Any] = tomllib.loads((ROOT / "poetry.lock").read_text())
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 Pins = dict[str, tuple[str, frozenset[str]]]
+NAME_END = r"[\[<>=!~; ]"
 
 # Put together here, so that this file does not name them either.
 REGISTRIES = tuple(
@@ -81,7 +82,7 @@ def test_dev_pins_are_the_whole_lock() -> None:
 def test_main_group_is_what_the_project_needs() -> None:
     """The main group is the closure of pyproject's dependencies: nothing that only a test needs slipped in."""
     packages = {normal(package["name"]): package for package in LOCK["package"]}
-    wanted = [normal(re.split(r"[\[<>=!~; ]", line, maxsplit=1)[0]) for line in PROJECT["project"]["dependencies"]]
+    wanted = [normal(re.split(NAME_END, line, maxsplit=1)[0]) for line in PROJECT["project"]["dependencies"]]
     reached: set[str] = set()
     while wanted:
         name = wanted.pop()
@@ -91,6 +92,13 @@ def test_main_group_is_what_the_project_needs() -> None:
     main = set(locked_pins("main"))
     assert main <= reached
     assert {normal(line.split(">")[0]) for line in PROJECT["project"]["dependencies"]} <= main
+
+
+def test_the_dev_group_is_locked() -> None:
+    """Each package that a developer needs is in the lock: it was solved again after pyproject.toml was edited."""
+    assert {normal(re.split(NAME_END, line, maxsplit=1)[0]) for line in PROJECT["dependency-groups"]["dev"]} <= set(
+        locked_pins("dev")
+    )
 
 
 def test_the_lock_is_of_this_project() -> None:

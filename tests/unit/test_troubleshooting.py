@@ -1,10 +1,16 @@
 """The troubleshooting table cannot drift from what the log says."""
 
 import ast
+import inspect
+import re
 from pathlib import Path
 
 import pytest
 
+from docs import pictures
+from graph_entra import errors
+from graph_entra.errors import CredentialRejected, GraphEntraError, GraphRefused, IntakeRefused
+from graph_entra.streams import LOOK_AGES, WORDS
 from graph_entra.telling import diagnosis
 from graph_entra.telling.diagnosis import ENTRA, GRAPH, Advice
 from tests.unit import troubleshooting
@@ -15,9 +21,11 @@ def literals(path: Path) -> str:
     """Every text of a file, in order; parts of one f-string or of a broken line stand together."""
     texts = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant | ast.JoinedStr)]
     joined = [
-        "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
-        if isinstance(node, ast.JoinedStr)
-        else str(node.value)
+        (
+            "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+            if isinstance(node, ast.JoinedStr)
+            else str(node.value)
+        )
         for node in texts
     ]
     return "\n".join(joined)
@@ -74,3 +82,33 @@ def test_cells_do_not_break_the_table() -> None:
     rows = [line for line in table().splitlines() if line.startswith("|")]
     assert {row.count("|") for row in rows} == {4}
     assert len(rows) == 2 + len(list(advices())) + len(troubleshooting.LINES)
+
+
+def test_the_words_are_those_of_the_log() -> None:
+    """One thing has one name: each word that a line may use is explained, and no other; the ages are the code's."""
+    text = CONFIGURE.read_text()
+    explained = text.partition("| Word | What it is |\n|---|---|\n")[2].partition("\n\n")[0]
+    words = [row.split("|")[1].strip() for row in explained.splitlines()]
+    assert words == list(WORDS.values())
+    assert f"at {LOOK_AGES[0]}, {LOOK_AGES[1]} and {LOOK_AGES[2]} of age" in explained
+
+
+def test_what_passes_by_itself_comes_last() -> None:
+    """The table's order is the tree's: first what a person must mend."""
+    arguments = {CredentialRejected: (1,), GraphRefused: (400, "", ""), IntakeRefused: (401,)}
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, GraphEntraError)]
+    for kind in kinds:
+        advice = diagnosis.advise(kind(*arguments.get(kind, ("text",))))
+        assert (advice in troubleshooting.PASSING) is issubclass(kind, errors.PassesByItself), kind
+
+
+@pytest.mark.parametrize("picture", sorted(set(re.findall(r"\((docs/[\w.-]+\.(?:svg|png))\)", CONFIGURE.read_text()))))
+def test_the_pictures_are_there_and_small(picture: str) -> None:
+    """Each that CONFIGURE.md shows, under 150 KB."""
+    assert 0 < (ROOT / picture).stat().st_size < 150_000
+
+
+def test_the_drawn_pictures_are_of_these_forms() -> None:
+    """If this fails, run `python -m docs.pictures` and look at them."""
+    assert (ROOT / "docs" / "values.svg").read_text() == pictures.values()
+    assert (ROOT / "docs" / "two-intakes.svg").read_text() == pictures.two_intakes()

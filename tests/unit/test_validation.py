@@ -1,11 +1,11 @@
 """The account validator when everything hangs: it ends within a minute, in virtual time, and never raises."""
 
 import asyncio
-import base64
 import socket
 import time
 from collections.abc import Coroutine
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,23 +13,27 @@ import orjson
 import pytest
 import requests
 
-from graph_entra.errors import GraphUnavailable, LoginUnavailable, Throttled, WindowTooWide
-from graph_entra.microsoft import graph
+from graph_entra.errors import GraphRefused, GraphUnavailable, LoginUnavailable, Throttled, WindowTooWide
+from graph_entra.microsoft.login import LOGIN_TIMEOUT_S, Token
 from graph_entra.sekoia import account_check as validation
 from graph_entra.sekoia.account_check import CALLBACK_TIMEOUT_S, GRAPH_TIMEOUT_S, GraphEntraAccountValidator
 from graph_entra.sekoia.module import GraphEntraModule, GraphEntraModuleConfiguration
+from graph_entra.telling.diagnosis import LICENCE_CODE
 from tests.unit.virtual_time import VirtualLoop
 
 CONFIGURATION = {"tenant_id": "t", "client_id": "c", "client_secret": "s", "cloud": "global"}
 FOR_EVER_S = 1e6
-TOKEN = "h." + base64.urlsafe_b64encode(orjson.dumps({"roles": ["AuditLog.Read.All"]})).decode() + ".s"
+TOKEN = Token("h.p.s", None, frozenset({"AuditLog.Read.All"}), 0.0)
 
 
 class Clock:
-    """Stands in for `time` in the validator; every wait of a test moves it."""
+    """The validator's clock; every wait of a test moves it, on the loop or off it."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
+
+    def time(self) -> float:
+        return self.monotonic()
 
     def monotonic(self) -> float:
         try:
@@ -37,8 +41,12 @@ class Clock:
         except RuntimeError:
             return self.now_s
 
-    def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def wait(self, event: Event, seconds: float) -> bool:
         self.now_s += seconds
+        return event.is_set()
 
     def run(self, check: Coroutine[Any, Any, Any]) -> Any:
         """Stands in for the validator's own `_run`."""
@@ -61,7 +69,7 @@ class SlowGraph:
     def __init__(self, *_: Any, **__: Any) -> None:
         """Takes whatever the real one is given."""
 
-    async def token(self) -> str:
+    async def token(self) -> Token:
         await asyncio.sleep(self.login_s)
         if self.login_fault is not None:
             raise self.login_fault
@@ -88,7 +96,7 @@ class Callback:
     def __call__(self, _verb: str, _url: str, *, json: Any, timeout: float, **_: Any) -> Any:
         if self.hang > 0:
             self.hang -= 1
-            self.clock.sleep(timeout)
+            self.clock.wait(Event(), timeout)
             raise requests.ReadTimeout
         self.told.append(json)
         answer = requests.Response()
@@ -100,7 +108,7 @@ class Callback:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(validation, "time", clock)
+    monkeypatch.setattr(GraphEntraAccountValidator, "clock", clock)
     monkeypatch.setattr(validation, "_run", clock.run)
     return clock
 
@@ -132,7 +140,7 @@ def validator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GraphEntraAcco
 HANGS: dict[str, tuple[dict[str, Any], str]] = {
     "the login, for ever": ({"login_s": FOR_EVER_S}, "Entra and Graph did not answer within 40 s."),
     "the login, until its time-out": (
-        {"login_s": graph.LOGIN_TIMEOUT_S, "login_fault": LoginUnavailable("x")},
+        {"login_s": LOGIN_TIMEOUT_S, "login_fault": LoginUnavailable("x")},
         "Entra could not be asked for an access token",
     ),
     "Graph, for ever": ({"graph_s": FOR_EVER_S}, "Entra and Graph did not answer within 40 s."),
@@ -186,7 +194,7 @@ def test_a_platform_that_hangs_for_ever(
 def test_the_slowest_check_leaves_time_to_tell() -> None:
     """The arithmetic of the constants: the check's end, and two tries to tell with a second between."""
     assert validation.CHECK_S + 2 * CALLBACK_TIMEOUT_S + 1 < 60
-    assert graph.LOGIN_TIMEOUT_S < validation.CHECK_S
+    assert LOGIN_TIMEOUT_S < validation.CHECK_S
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
@@ -239,25 +247,28 @@ def test_missing_secret(secret: str, says: str | None, validator: GraphEntraAcco
     assert sentence is None if says is None else sentence is not None and sentence.startswith(says)
 
 
-@pytest.mark.parametrize("token", ["", "no.token", "a.b.c", "x." + base64.urlsafe_b64encode(b"[]").decode() + ".y"])
-def test_a_token_that_cannot_be_read_accuses_nobody(token: str) -> None:
-    """Microsoft says that tokens are opaque: where one is, Graph's own refusal is the answer."""
-    assert validation._roles(token) is None
-
-
-def test_roles_are_read() -> None:
-    """The application permissions stand in the token's payload."""
-    assert validation._roles(TOKEN) == ["AuditLog.Read.All"]
-
-
-def test_patience_ends(clock: Clock) -> None:
-    """A fault of the moment is asked about three times, no more."""
+@pytest.mark.parametrize("fault", [GraphUnavailable("x"), GraphRefused(403, LICENCE_CODE, "")], ids=["down", "licence"])
+def test_patience_ends(clock: Clock, validator: GraphEntraAccountValidator, fault: Exception) -> None:
+    """A fault of the moment is asked about three times, no more; the licence's answer may be one."""
     asked: list[int] = []
 
     async def ask() -> None:
         asked.append(1)
-        raise GraphUnavailable("x")
+        raise fault
 
-    with pytest.raises(GraphUnavailable):
-        clock.run(validation._patiently(ask))
+    with pytest.raises(type(fault)):
+        clock.run(validator._patiently(ask))
     assert len(asked) == validation.TRIES
+
+
+def test_a_refusal_is_not_asked_again(clock: Clock, validator: GraphEntraAccountValidator) -> None:
+    """A permission does not come by waiting."""
+    asked: list[int] = []
+
+    async def ask() -> None:
+        asked.append(1)
+        raise GraphRefused(403, "Authorization_RequestDenied", "")
+
+    with pytest.raises(GraphRefused):
+        clock.run(validator._patiently(ask))
+    assert len(asked) == 1

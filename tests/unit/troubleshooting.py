@@ -14,13 +14,15 @@ START, END = "<!-- troubleshooting:start -->", "<!-- troubleshooting:end -->"
 # What stands behind each sentence of diagnosis.py that is not in one of its two tables of codes.
 BEHIND = {
     "SECRET_ID": "AADSTS7000215, and what was pasted is a GUID",
+    "SWAPPED": "AADSTS90002, and client_id is a tenant's id (only when the account is saved)",
     "NO_TENANT": "AADSTS90002, and no cloud's login knows the tenant (only when the account is saved)",
-    "ENTRA_OTHER": "any other AADSTS code",
+    "ENTRA_OTHER": "any other AADSTS code; Entra's own first sentence follows",
     "NO_PERMISSION": "403, and the access token names other permissions only (only when the account is saved)",
     "NO_CONSENT": "403, and the access token names no permission (only when the account is saved)",
     "_FORBIDDEN": "Graph answers 403",
     "GRAPH_REFUSED": "Graph answers 400, 404 or another refusal",
-    "LOGIN_DOWN": "no answer from the login, or 5xx, or AADSTS90006, 90024, 90033, 90055, 90090",
+    "LOGIN_DOWN": "no answer from the login, or 5xx, 429, `temporarily_unavailable`, `server_error`, or AADSTS50196, "
+    "90006, 90019, 90024, 90033, 90055, 90090",
     "PROXY": "the proxy cannot be reached, or answers 403, 407 or 502 to CONNECT",
     "CERTIFICATE": "a certificate authority that the connector does not know",
     "GRAPH_DOWN": "no answer from Graph in time, a reset, 5xx, or something that is not JSON",
@@ -32,78 +34,115 @@ BEHIND = {
     "STORAGE": "the disk is full, or the bucket or its rights are gone",
     "UNEXPECTED": "a mistake in this module",
 }
+# What an error of the tree's PassesByItself says; all else is a person's.
+PASSING = frozenset(
+    {
+        diagnosis.LOGIN_DOWN,
+        diagnosis.PROXY,
+        diagnosis.GRAPH_DOWN,
+        diagnosis.THROTTLED,
+        diagnosis.TOKEN,
+        diagnosis.PAGING,
+        diagnosis.INTAKE_DOWN,
+    }
+)
 # Lines that are no failed try: the beginning of their text, which file writes it, and the same two columns.
 LINES = (
     (
         "client_secret is empty.",
-        "module.py",
+        "sekoia/module.py",
         "the account was saved without a secret, or only with blanks",
         "Enter the secret's Value and save the account.",
     ),
     (
         "The platform did not hand over client_secret.",
-        "module.py",
+        "sekoia/module.py",
         "the connector was given a placeholder in the secret's place",
         "Enter the secret's Value once more and save the account.",
     ),
     (
         "The platform does not hand over the client secret",
-        "lifecycle.py",
+        "sekoia/lifecycle.py",
         "Sekoia.io's own API does not answer the connector",
         "If it lasts, ask Sekoia.io's support.",
     ),
     (
         "The client secret ends in",
-        "expiry.py",
+        "microsoft/secret_expiry.py",
         "the secret expires on the day that is named",
         "Make a second secret in time, paste its Value, and delete the first one when records flow.",
     ),
     (
-        "nothing was read since",
-        "schedule.py",
-        "the connector was stopped, or could not read, for more than ten minutes",
-        "Nothing needs to be done: what is missing is read as backlog, beside what is new.",
+        "Directory audits can be read, sign-ins cannot.",
+        "sekoia/account_check.py",
+        "the account's check: the reason follows",
+        "Do what the rest of the sentence says; or collect the audits only, with this account as it is.",
+    ),
+    (
+        "cannot be read at present:",
+        "telling/stretch_log.py",
+        "a troubled stretch: Graph cannot serve one of its records, or all of them, in Graph's own words",
+        "Nothing needs to be done: everything around it is read, and it is asked for every hour. If it lasts for a "
+        "day, open a case with Microsoft and name the bounds.",
+    ),
+    (
+        "are read now.",
+        "telling/stretch_log.py",
+        "a troubled stretch was read after all",
+        "Nothing needs to be done.",
+    ),
+    (
+        "are refused by Graph, again and again, while it serves what is newer",
+        "telling/stretch_log.py",
+        "Graph refuses a stretch for hours, and answers for the present",
+        "It may be older than Microsoft keeps in your tenant (7 days without P1 or P2). Otherwise open a case with "
+        "Microsoft and name the bounds.",
     ),
     (
         "were not read in time and are lost",
-        "problems.py",
+        "telling/stretch_log.py",
         "an outage, or a history that was asked for, reaches beyond what Microsoft keeps",
         "Export the stretch that is named from wherever else it is kept. Nothing else is missing.",
     ),
     (
-        "in a live pass: it reaches back less than",
-        "schedule.py",
-        "so many records that Graph's limit does not suffice to read the last minutes twice",
-        "Nothing needs to be done at times of rush. If it is the rule, see [How large a tenant](README.md#how-large-a-"
-        "tenant).",
+        "the other side asked to be left alone until",
+        "telling/problem_log.py",
+        "an answer of Graph's named a time before which it must not be asked",
+        "Nothing needs to be done. Of more than an hour, an hour is kept.",
+    ),
+    (
+        "The platform stops the connector now:",
+        "telling/problem_log.py",
+        "a critical line: what is told before it lasted for minutes; for 6 hours, if this account has worked before",
+        "Do what the line says, then switch the connector on again. It goes on where it was.",
+    ),
+    (
+        "nothing was read from",
+        "telling/problem_log.py",
+        "the connector was stopped for more than ten minutes",
+        "Nothing needs to be done: what is missing is read as history, beside what is new.",
     ),
     (
         "is longer than the 250,000 characters that an intake takes",
-        "runtime.py",
+        "sekoia/assembly.py",
         "one record is too long for the platform",
         "Nothing needs to be done. The whole record is in the Entra portal, under the id that is named.",
     ),
     (
         "the intake refuses record",
-        "runtime.py",
+        "sekoia/assembly.py",
         "the intake takes its neighbours, but not this one",
         "Send the record, which is kept in `refused.jsonl`, to Sekoia.io's support.",
     ),
     (
         "set aside. What it said is read again",
-        "runtime.py",
+        "sekoia/assembly.py",
         "a file of the connector's state was damaged, by a crash of the machine for example, or is another tenant's",
         "Nothing needs to be done: records may come twice, none is lost.",
     ),
     (
-        "the clock was set back",
-        "schedule.py",
-        "the clock of the machine was wrong, or is",
-        "Have the machine's clock set by NTP.",
-    ),
-    (
         "The liveness or metrics port cannot be opened",
-        "lifecycle.py",
+        "sekoia/lifecycle.py",
         "another process has the port",
         "Nothing needs to be done where nobody looks at that page; otherwise set LIVENESS_PORT or METRICS_PORT.",
     ),
@@ -134,8 +173,8 @@ def table() -> str:
 
 
 def _place(row: tuple[str, Advice]) -> int:
-    """Who reads it first: what a person must mend, then what may pass."""
-    return 0 if row[1].fatal else 2 if row[1].passes else 1
+    """Who reads it first: what a person must mend, then what passes by itself."""
+    return 1 if row[1] in PASSING else 0
 
 
 def rewritten(text: str) -> str:

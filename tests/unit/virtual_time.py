@@ -19,8 +19,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._virtual_s
 
     def _run_once(self) -> None:
-        if not self._ready:
-            due = [handle.when() for handle in self._scheduled if not handle.cancelled()]
+        if not self._ready:  # type: ignore[attr-defined]
+            due = [handle.when() for handle in self._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
             if due:
                 # A hair more than asked, as on a real clock: a limiter's rounding would never let it pass otherwise.
                 self._virtual_s = max(self._virtual_s, min(due) + 1e-9)
