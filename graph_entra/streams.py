@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final, Literal
 
 HOUR_S: Final = 3600
@@ -15,8 +17,21 @@ PAGE_RECORDS: Final = 1000
 # The bounds of a piece of creation time.
 Stretch = tuple[int, int]
 
-# Why a window is read: reading/plan.py has the table.
+# Why a window is read (reading/plan.py has the table), and what that is called in the log, in CONFIGURE.md and on the
+# dashboard.
 Work = Literal["edge", "unread", "look", "again", "troubled"]
+WORDS: Final[Mapping[Work, str]] = MappingProxyType(
+    {
+        "edge": "new records",
+        "unread": "history",
+        "look": "second look",
+        "again": "history, once more",
+        "troubled": "troubled stretch",
+    }
+)
+# The ages at which a stretch is looked at again.
+LookAge = Literal["15 min", "2 h", "24 h"]
+LOOK_AGES: Final[Mapping[LookAge, int]] = MappingProxyType({"15 min": 15 * 60, "2 h": 2 * HOUR_S, "24 h": DAY_S})
 
 SignInType = Literal["interactiveUser", "nonInteractiveUser", "servicePrincipal", "managedIdentity"]
 ApiVersion = Literal["v1.0", "beta"]

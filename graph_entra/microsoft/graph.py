@@ -144,8 +144,6 @@ class Graph:
             except BaseException:
                 await _abandon(ahead)
                 raise
-            if page.broken is not None:
-                raise GraphUnavailable(page.broken)
             # Not kept until the next one is read: 20 MB and more, where records are large.
             del page
             if broken is not None:

@@ -33,15 +33,19 @@ _WRITTEN: Final = (
 
 
 def settle(environment: MutableMapping[str, str] = os.environ) -> str | None:
-    """Rewrite the network's variables so that every library reads them alike; doing it again changes nothing.
+    """Rewrite the network's variables so that every library reads them alike.
+
+    A variable that cannot be used is taken out: the sentence about it has to reach the platform, by what way is left.
 
     Returns:
         One sentence about what cannot be done, naming the variable and never its value's password; None if all can.
     """
     fault = _settle_proxies(environment)
     for name in _named(environment, "no_proxy"):
-        environment[name] = ",".join(dict.fromkeys(_exceptions(environment[name])))
-    return fault or _trust_fault(environment)
+        entries = dict.fromkeys(_exceptions(environment[name]))
+        # Beside other entries, only httpx would take it for everything.
+        environment[name] = "*" if "*" in entries else ",".join(entries)
+    return " ".join(said for said in (fault, _settle_trust(environment)) if said is not None) or None
 
 
 def proxied(host: str) -> bool:
@@ -51,19 +55,19 @@ def proxied(host: str) -> bool:
 
 
 def _settle_proxies(environment: MutableMapping[str, str]) -> str | None:
-    counts = _that_counts(environment)
+    counts, fault = _that_counts(environment), None
     for kind in _PROXIES:
         for name in _named(environment, kind):
             value = environment[name].strip(" \t\r\n'\"")
             address = _proxy(value)
             if address is not None:
                 environment[name] = address
-            elif name == counts:
-                return _proxy_fault(name, value)
-            else:
-                # It decides nothing here, but httpx would not start with it.
-                del environment[name]
-    return None
+                continue
+            # Where another one counts it decides nothing, but httpx would not start with it.
+            del environment[name]
+            if name == counts:
+                fault = _proxy_fault(name, value)
+    return fault
 
 
 def _that_counts(environment: Mapping[str, str]) -> str | None:
@@ -146,19 +150,26 @@ def _address(entry: str) -> ipaddress.IPv6Address | None:
         return None
 
 
-def _trust_fault(environment: Mapping[str, str]) -> str | None:
+def _settle_trust(environment: MutableMapping[str, str]) -> str | None:
     for name in _TRUST:
-        path = environment.get(name, "")
-        # REQUESTS_CA_BUNDLE may name a folder.
-        if not path or (name != "SSL_CERT_FILE" and Path(path).is_dir()):
-            continue
-        try:
-            ssl.create_default_context(cafile=path)
-        except ssl.SSLError:
-            return f"{name} names {path}, which holds no certificates in PEM form. Name a file that does."
-        except OSError as error:
-            why = (error.strerror or "").lower()
-            return f"{name} names {path}, which cannot be read ({why}). Name a file that is there, or unset {name}."
+        fault = _trust_fault(name, environment.get(name, ""))
+        if fault is not None:
+            del environment[name]
+            return fault
+    return None
+
+
+def _trust_fault(name: str, path: str) -> str | None:
+    # requests takes a folder, too.
+    if not path or (name != "SSL_CERT_FILE" and Path(path).is_dir()):
+        return None
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        return f"{name} names {path}, which holds no certificates in PEM form. Name a file that does."
+    except OSError as error:
+        why = (error.strerror or "").lower()
+        return f"{name} names {path}, which cannot be read ({why}). Name a file that is there, or unset {name}."
     return None
 
 

@@ -27,10 +27,10 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
-from graph_entra.streams import DAY_S, HOUR_S, PAGE_RECORDS, Stretch, graph_time
+from graph_entra.streams import DAY_S, HOUR_S, LOOK_AGES, PAGE_RECORDS, Stretch, graph_time
 
 # Everything is looked at again at these ages: records are shown late, changed, or left out of an answer.
-LOOKS: Final = (15 * 60, 2 * HOUR_S, DAY_S)
+LOOKS: Final = tuple(LOOK_AGES.values())
 SETTLED_S: Final = LOOKS[-1]
 # What counts as new when nothing was ever read; enough for Graph's usual delay.
 FIRST_REACH_S: Final = 300

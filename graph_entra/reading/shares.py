@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-# Of two hundred requests, where everything is due at once. Which of the looks gives way first, when they do not all fit,
-# follows from it: the one that brings least, the look at 15 min.
+# Of two hundred requests, where everything is due at once. Which of the looks gives way first, when they do not all
+# fit, follows from it: the one that brings least, the look at 15 min.
 WEIGHTS: Final = {
     "edge": 150,
     "unread": 18,

@@ -19,7 +19,7 @@ LONGEST_REACH_S: Final = 2 * HOUR_S
 SHORTEST_REACH_S: Final = 30
 # Until enough is known: Microsoft once published that 99 % of sign-ins are shown within 5 minutes.
 USUAL_REACH_S: Final = 300
-_REACHES_S: Final = (
+_REACHES_S: Final[tuple[int, ...]] = (
     *range(30, 600, 30),
     *range(600, 1800, 60),
     *range(1800, LONGEST_REACH_S + 1, 300),
@@ -85,7 +85,7 @@ class Density:
         return latest_s
 
     def start_s(self, end_s: int, earliest_s: int, records: int) -> int:
-        """Where a window to ``end_s`` may begin that holds no more than so many records; ``earliest_s`` at the earliest."""
+        """Where a window to ``end_s`` begins that holds at most so many records; ``earliest_s`` at the earliest."""
         held, at_s = 0.0, end_s
         while at_s > earliest_s:
             since_s = max(earliest_s, (at_s - 1) // _PLACE_S * _PLACE_S)

@@ -133,7 +133,7 @@ class GraphEntraAccountValidator(AccountValidator):
             settings.client_id,
             rate_limiter=RateLimiter(self.clock, spacing_s=0.1),
             clock=self.clock,
-            graph_timeout_s=GRAPH_TIMEOUT_S,
+            longest_answer_s=GRAPH_TIMEOUT_S,
         )
         passed_s = self.clock.monotonic() - self._began_s if self._began_s is not None else 0.0
         try:

@@ -18,7 +18,8 @@ from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.reading.collector import Collector
 from graph_entra.reading.graph_clock import WORTH_TELLING_S, GraphClock
 from graph_entra.reading.reader import Backoff
-from graph_entra.reading.schedule import Progress, Schedule
+from graph_entra.reading.reports import Progress
+from graph_entra.reading.schedule import Schedule
 from graph_entra.records import Taken
 from graph_entra.sekoia import credential_watch
 from graph_entra.sekoia.configuration import EntraConnectorConfiguration
@@ -26,13 +27,13 @@ from graph_entra.sekoia.lifecycle import HEARTBEAT_EVERY_S, RESTART_AFTER_S, Lif
 from graph_entra.state.context import ContextStore
 from graph_entra.state.files import Files
 from graph_entra.state.refused import RefusedRecords
-from graph_entra.streams import HOUR_S, Stream
+from graph_entra.streams import HOUR_S, LOOK_AGES, Stream
 from graph_entra.telling import metrics
 from graph_entra.telling.problem_log import ProblemLog
 
 T = TypeVar("T")
 
-_LOOK_AGES: Final[dict[int, metrics.LookAge]] = {900: "15 min", 2 * HOUR_S: "2 h", 24 * HOUR_S: "24 h"}
+_AGES: Final = {age_s: age for age, age_s in LOOK_AGES.items()}
 
 
 class EntraConnector(IntakeHttp, Lifecycle):
@@ -93,9 +94,7 @@ class EntraConnector(IntakeHttp, Lifecycle):
                 self._problems.failed(error, None, None, wait_s)
                 await self.clock.sleep(wait_s)
 
-    async def _read(
-        self, files: Files, cloud: Cloud, login: Login, token: Token, told_to_stop: asyncio.Event
-    ) -> None:
+    async def _read(self, files: Files, cloud: Cloud, login: Login, token: Token, told_to_stop: asyncio.Event) -> None:
         settings, application = self.configuration, self.module.configuration
         limiter = RateLimiter(self.clock)
         tenants = [token.tenant_id or application.tenant_id, application.tenant_id]
@@ -221,7 +220,7 @@ class EntraConnector(IntakeHttp, Lifecycle):
         metrics.WINDOWS.set(progress.in_flight)
         metrics.troubled(stream, len(coverage.troubled), sum(row.end_s - row.start_s for row in coverage.troubled))
         for age_s, late_s in progress.overdue_s.items():
-            metrics.look_overdue(stream, _LOOK_AGES[age_s], late_s)
+            metrics.look_overdue(stream, _AGES[age_s], late_s)
         if progress.polled:
             now_s = self._graph_clock.now_s()
             metrics.polled(stream, now_s, coverage.edge_s, progress.reach_s)
@@ -262,8 +261,8 @@ class EntraConnector(IntakeHttp, Lifecycle):
         what = {"missing": "is gone, though records were delivered from here before", "damaged": "is damaged"}
         aside = "" if why == "missing" else " It was set aside."
         self.write(
-            f"{name} {what.get(why, 'is of ' + why.replace('-', ' '))}.{aside} What it said is read again from Graph, at "
-            "least the last 24 h where the state was lost: records may be repeated, none is lost.",
+            f"{name} {what.get(why, 'is of ' + why.replace('-', ' '))}.{aside} What it said is read again from Graph, "
+            "at least the last 24 h where the state was lost: records may be repeated, none is lost.",
             "error" if why != "other-tenant" else "warning",
         )
 
@@ -279,16 +278,16 @@ def _lines_of(taken: Taken) -> list[tuple[str, Literal["warning", "error"]]]:
     ]
     lines += [
         (
-            f"{taken.stream}: record {record_id} holds bytes that are no UTF-8; it was delivered with these spelled out "
-            "and says so itself.",
+            f"{taken.stream}: record {record_id} holds bytes that are no UTF-8; it was delivered with these spelled "
+            "out and says so itself.",
             "warning",
         )
         for record_id in taken.repaired
     ]
     lines += [
         (
-            f"{taken.stream}: the intake refuses record {record_id} (it answered {status}) while it takes others; it is "
-            "kept in refused.jsonl on the connector's data path.",
+            f"{taken.stream}: the intake refuses record {record_id} (it answered {status}) while it takes others; "
+            "it is kept in refused.jsonl on the connector's data path.",
             "error",
         )
         for record_id, status in taken.refused

@@ -1,17 +1,17 @@
-"""How the backlog gets on, told every five minutes: records read, the stretch left, the time it will take."""
+"""How reading history gets on, told every five minutes: records read, the stretch left, the time it will take."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from graph_entra.clock import Clock
-from graph_entra.streams import HOUR_S
+from graph_entra.streams import HOUR_S, WORDS
 
 EVERY_S: Final = 300.0
 
 
 class BacklogProgress:
-    """Of one stream's backlog.
+    """Of one stream's history.
 
     Args:
         clock: the time.
@@ -30,14 +30,15 @@ class BacklogProgress:
         if self._told_left_s is None:
             self._told_s, self._told_left_s = now_s, left_s
             return None
-        if now_s - self._told_s < EVERY_S:
+        passed_s, read_s = now_s - self._told_s, self._told_left_s - left_s
+        if passed_s < EVERY_S:
             return None
-        rest_s = left_s * (now_s - self._told_s) / max(1, self._told_left_s - left_s)
         self._told_s, self._told_left_s = now_s, left_s
-        left_h = left_s / HOUR_S
-        return f"backlog: {self._records} records read, {left_h:.1f} h of history left, about {rest_s / 60:.0f} min."
+        # A gap that was found meanwhile, or a page without an end: no estimate is better than a wrong one.
+        rest = f", about {left_s * passed_s / read_s / 60:.0f} min." if read_s > 0 else "."
+        return f"{WORDS['unread']}: {self._records} records read, {left_s / HOUR_S:.1f} h of it left{rest}"
 
     def done(self) -> str:
-        """Nothing is left; what to tell. The next backlog is counted anew."""
+        """Nothing is left; what to tell. The next history is counted anew."""
         records, self._records, self._told_left_s = self._records, 0, None
-        return f"the backlog is read, {records} records."
+        return f"{WORDS['unread']} is read, {records} records."

@@ -202,13 +202,11 @@ GRAPH_REFUSED: Final = Advice(
 
 INTAKE: Final = Advice(
     "The Sekoia intake refuses the records.",
-    "Check intake_key: it must be the key of an existing intake; and intake_server, if it is filled in. Records are "
-    "kept waiting, none is dropped.",
+    "Check intake_key: it must be the key of an existing intake; and intake_server, if it is filled in.",
 )
 INTAKE_DOWN: Final = Advice(
     "The Sekoia intake does not acknowledge the records.",
-    "If it lasts, check that the intake's address can be reached from here, through HTTPS_PROXY if there is one. "
-    "Records are kept waiting, none is dropped.",
+    "If it lasts, check that the intake's address can be reached from here, through HTTPS_PROXY if there is one.",
 )
 LOGIN_DOWN: Final = Advice(
     "Entra could not be asked for an access token: the network, a proxy, or Entra itself.",
@@ -245,7 +243,7 @@ PAGING: Final = Advice(
 )
 STORAGE: Final = Advice(
     "The connector's data path cannot be read or written, so it cannot note what it has delivered.",
-    "Check the space and the rights of the data path. Until then records may be repeated, none is dropped.",
+    "Check the space and the rights of the data path. Until then records may be repeated.",
 )
 UNEXPECTED: Final = Advice(
     "Something happened that this module does not know.",

@@ -45,7 +45,7 @@ from graph_entra.errors import (
     Throttled,
     TokenRefused,
 )
-from graph_entra.streams import WORDS, Stretch, Work
+from graph_entra.streams import WORDS, Stretch, Work, graph_time
 from graph_entra.telling.diagnosis import Advice, advise
 from graph_entra.telling.stretch_log import StretchLog
 
@@ -57,6 +57,8 @@ SETTLE_S: Final = 15.0
 GATHER_S: Final = 60.0
 STAYS_S: Final = 300.0
 STALE_S: Final = 900.0
+# An outage that is longer leaves a gap, which is found at the first poll after it.
+GAP_S: Final = 600.0
 LONG_WAIT_S: Final = 60.0
 CRITICAL_TRIES: Final = 3
 CRITICAL_AFTER_S: Final = 300.0
@@ -131,6 +133,8 @@ class ProblemLog:
         # When Graph last served a stream.
         self._served_s: dict[str, float] = {}
         self._critical = False
+        # When a problem that had been told was over, and when a gap was told.
+        self._over_s = self._gap_told_s = float("-inf")
         self._stretches = StretchLog(log, clock)
 
     def failed(self, error: Exception, stream: str | None, work: Work | None, retry_in_s: float) -> None:
@@ -191,6 +195,28 @@ class ProblemLog:
         with self._lock:
             self._stretches.readable(stream, stretch)
 
+    def gap(self, stream: str, stretch: Stretch) -> None:
+        """A stream is read again, after a time in which it was not; what is missing is read as history.
+
+        After a problem that was told, that problem's end says so. Otherwise the connector was stopped: every stream
+        finds its own gap, and one line tells of it.
+        """
+        now_s = self._clock.monotonic()
+        with self._lock:
+            told = any(
+                problem.told_s is not None and (problem.place != GRAPH or stream in problem.seen)
+                for problem in self._open.values()
+            )
+            if told or now_s - max(self._over_s, self._gap_told_s) < GAP_S:
+                return
+            self._gap_told_s = now_s
+            start, end = map(graph_time, stretch)
+            self._log(
+                f"nothing was read from {start} to {end}. New records flow again; what is missing is read as "
+                f"{WORDS['unread']}, beside them.",
+                "warning",
+            )
+
     def refused_stretch(self, stream: str, stretch: Stretch) -> None:
         """Graph refuses to read a stretch for hours, while it serves the present: it is not lost, and not read."""
         with self._lock:
@@ -248,10 +274,13 @@ class ProblemLog:
             if problem.told_s is None:
                 continue
             what = self._stretches.since(problem.since_s, problem.seen if problem.place == GRAPH else None)
-            where = _named(problem, problem.seen)
+            self._over_s = now_s
+            lasted_s, where = now_s - problem.since_s, _named(problem, problem.seen)
+            if lasted_s > GAP_S:
+                what += f"; what is missing of that time is read as {WORDS['unread']}"
             self._log(
-                f"{where}: recovered after {now_s - problem.since_s:.0f} s and {problem.failed} failed "
-                f"tries; {what}. It was: {problem.advice.cause}",
+                f"{where}: recovered after {lasted_s:.0f} s and {problem.failed} failed tries; {what}. It was: "
+                f"{problem.advice.cause}",
                 "info",
             )
 

@@ -32,9 +32,9 @@ class CountingFiles(Files):
         self.written += len(content)
         super().replace(name, content)
 
-    def append(self, name: str, content: bytes) -> None:
+    def append(self, name: str, content: bytes, begin: bytes = b"") -> None:
         self.written += len(content)
-        super().append(name, content)
+        super().append(name, content, begin)
 
 
 @dataclass
@@ -75,7 +75,7 @@ def run(*, quick: bool = False) -> Report:
         collector = Collector(
             sign_in_stream("nonInteractiveUser", beta_only=False),
             files=files,
-            store=ContextStore(files, "tenant", _no_damage),
+            store=ContextStore(files, ["tenant"], _no_damage),
             source=ModelGraph(PER_S, budget, clock),
             intake=Intake(push, clock=clock, stopping=Event(), on_fault=lambda _fault: None),
             history_s=0,

@@ -42,7 +42,8 @@ class Emulator:
 
     Args:
         tenant: the customer; a plain one by default.
-        clock: an aware instant for everything that Graph and login decide by time; the real time by default.
+        clock: an aware UTC instant for everything that Graph and login decide by time, and for the `Date` of their
+            answers; the real time by default. It need not be the connector's.
         extra_hosts: further hosts that the proxy leads here, where they answer 404 and are written down in
             `extra_requests` (what would a foreign host have been told?).
         network: None: ports of the machine's on loopback, and an event loop in a background thread. Otherwise all
@@ -64,6 +65,7 @@ class Emulator:
         self._closing = Event()
         self.login = Login(self.tenant, self.clock, self._closing)
         self.graph = Graph(self.tenant, self.login, self.clock, self._closing)
+        self.login.dates = self.graph.dates = lambda: self.clock()
         self.intake = Intake(self.clock, self._closing)
         self.platform = Platform(self.module_configuration(), self._secrets(), self._closing)
         hosts = LOGIN_HOSTS | GRAPH_HOSTS | set(extra_hosts)

@@ -112,6 +112,17 @@ class Fault:
         return cls("answer", code=400, payload=orjson.dumps({"error": error}), next_link_only=True)
 
     @classmethod
+    def early_end(cls) -> Self:
+        """Leaves the nextLink out: the chain of pages ends before its end."""
+        return cls.page(lambda page: {name: value for name, value in page.items() if name != "@odata.nextLink"})
+
+    @classmethod
+    def unsupported_query(cls) -> Self:
+        """Refuses a well-formed question, which is answered when it is asked again."""
+        error = {"code": "UnknownError", "message": "Unsupported Query.", "innerError": {}}
+        return cls.status(400, body={"error": error})
+
+    @classmethod
     def retry_after(cls, status: int = 429, value: str | None = "2.128") -> Self:
         """Asks to wait: a fractional number of seconds, an HTTP date, or nothing."""
         return cls("answer", code=status, headers={} if value is None else {"Retry-After": value})

@@ -19,6 +19,7 @@ from tests.emulator.hosts import CLOUD_OF_GRAPH_HOST
 from tests.emulator.instants import ticks_of
 from tests.emulator.login import Claims, Login
 from tests.emulator.odata import GraphError, Query, decode_skip_token, encode_skip_token, parse_query
+from tests.emulator.quirks import Quirks, glued
 from tests.emulator.service import Answer, Service, lower_headers
 from tests.emulator.tenant import AUDITS, SERIAL_BITS, Tenant
 from tests.emulator.throttle import SlidingWindow
@@ -65,13 +66,16 @@ class GraphRequest:
 class Graph(Service):
     """The Graph roots of all clouds.
 
-    `limit` is (requests, seconds) or None, measured by `stopwatch`. `latency_s` is a number or a function of the
-    request. With `honour_orderby` False every page comes newest first, whatever `$orderby` says.
+    `limit` is (requests, seconds) for the tenant, `app_limit` for the application over all tenants, both measured by
+    `stopwatch`; `limit` None switches both off. `latency_s` is a number or a function of the request. With
+    `honour_orderby` False every page comes newest first, whatever `$orderby` says. `quirks` is what lasts.
     """
 
     def __init__(self, tenant: Tenant, login: Login, clock: Callable[[], datetime], closing: Event) -> None:
         super().__init__(closing)
         self.limit: tuple[int, float] | None = (5, 10.0)
+        self.app_limit = (122, 10.0)
+        self.quirks = Quirks()
         self.latency_s: float | Callable[[GraphRequest], float] = 0.0
         self.honour_orderby = True
         self.gzip = False
@@ -82,20 +86,31 @@ class Graph(Service):
         self._clock = clock
         self.stopwatch: Callable[[], float] = lambda: asyncio.get_running_loop().time()
         self._window = SlidingWindow(lambda: self.stopwatch())
+        self._app_window = SlidingWindow(lambda: self.stopwatch())
 
     async def serve(self, request: web.BaseRequest, host: str) -> web.StreamResponse:
         """Answers one request to a Graph host."""
         info, query = self._describe(request, host)
         self.requests.append(info)
+        claims = self._login.claims(info.headers.get("authorization", "").removeprefix("Bearer "))
+        if claims and "/auditLogs/" in info.path and (wait_s := self._count(claims)):
+            return self._whole(info, self.error_answer(429, {"Retry-After": _seconds(wait_s)}))
         latency_s = self.latency_s(info) if callable(self.latency_s) else self.latency_s
         if latency_s:
             await self.pause(latency_s)
-        claims = self._login.claims(info.headers.get("authorization", "").removeprefix("Bearer "))
-        if claims and "/auditLogs/" in info.path:
-            wait_s = self._window.wait_s((claims.tenant_id, claims.app_id), self.limit)
-            if wait_s:
-                return self._whole(info, self.error_answer(429, {"Retry-After": _seconds(wait_s)}))
         return await self.play(request, self.faults, info, lambda: self._handle(info, query, claims))
+
+    def asked_elsewhere(self, count: int = 1) -> None:
+        """Counts requests of the same application in other tenants, to be called on the loop or before any request."""
+        for _ in range(count):
+            self._app_window.wait_s(self._tenant.client_id, self.app_limit)
+
+    def _count(self, claims: Claims) -> float:
+        """Counts a request; returns the seconds until one may pass, or 0 if it passes."""
+        if self.limit is None:
+            return 0.0
+        of_tenant_s = self._window.wait_s((claims.tenant_id, claims.app_id), self.limit)
+        return max(of_tenant_s, self._app_window.wait_s(claims.app_id, self.app_limit))
 
     def error_answer(self, status: int, headers: dict[str, str] | None = None) -> Answer:
         """Returns Graph's usual error body for a status."""
@@ -213,23 +228,38 @@ class Graph(Service):
 
     def _page(self, info: GraphRequest, query: Query) -> Answer:
         limit = min(query.top, self._tenant.page_limit)
+        low = max(query.low, ticks_of(info.time - timedelta(days=self._tenant.retention_days)))
+        now = ticks_of(self._clock())
+        self.quirks.refuse(
+            query, lambda most: len(self._tenant.page(query.streams, low, query.high, now=now, limit=most)[0])
+        )
+        descending = query.descending or not self.honour_orderby
         texts, position = self._tenant.page(
             query.streams,
-            max(query.low, ticks_of(info.time - timedelta(days=self._tenant.retention_days))),
+            low,
             query.high,
-            now=ticks_of(info.time),
+            now=now,
             limit=limit,
-            descending=query.descending or not self.honour_orderby,
+            descending=descending,
             after=query.after,
         )
+        texts = self.quirks.thin_out(texts)
         info.records = len(texts)
         info.ends = position is None
-        info.window, info.span = (query.low, query.high), _span(query, position)
+        info.window, info.span = (query.low, query.high), _span(query, position, descending=descending)
         context = f"https://{info.host}/{info.version}/$metadata#{info.path.split('/', 2)[2]}"
         head = b'{"@odata.context":"' + context.encode()
-        if position is not None:
-            head += b'","@odata.nextLink":"' + self._link(info, replace(query, after=position)).encode()
-        body = head + b'","value":[' + b",".join(texts) + b"]}"
+        if position is not None and not self.quirks.break_off():
+            following = replace(query, after=position, number=query.number + 1)
+            head += b'","@odata.nextLink":"' + self._link(info, following).encode()
+        head += b'","value":['
+        if spoiled := self.quirks.spoils(texts, info.time):
+            index, how = spoiled
+            info.span = None
+            if how == "glued":
+                return Answer(200, glued(head, texts, index))
+            raise GraphError(int(how), "UnknownError", "")
+        body = head + b",".join(texts) + b"]}"
         return Answer(200, body, own_link=self._link(info, query))
 
     def _link(self, info: GraphRequest, query: Query) -> str:
@@ -247,10 +277,10 @@ class Graph(Service):
         return Answer(error.status, orjson.dumps(body), {"Content-Type": _JSON, **(headers or {})})
 
 
-def _span(query: Query, position: int | None) -> tuple[int, int]:
+def _span(query: Query, position: int | None, *, descending: bool) -> tuple[int, int]:
     """Returns which creation times a page answers for, in ticks: from where the last one ended to where it ends."""
     began, ended = (None if one is None else one >> SERIAL_BITS for one in (query.after, position))
-    if query.descending:
+    if descending:
         return query.low if ended is None else ended, query.high if began is None else began
     return query.low if began is None else began, query.high if ended is None else ended
 

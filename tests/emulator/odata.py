@@ -35,7 +35,7 @@ def _bad(message: str) -> GraphError:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a page is asked for; `after` is the position at which the last page ended."""
+    """What a page is asked for; `after` is the position at which the last page ended, `number` how many came before."""
 
     streams: tuple[str, ...]
     low: int
@@ -43,6 +43,7 @@ class Query:
     descending: bool
     top: int
     after: int | None = None
+    number: int = 0
 
 
 def parse_query(options: dict[str, str], *, audits: bool, beta: bool, oldest: int) -> Query:
@@ -131,16 +132,16 @@ def _parse_top(text: str | None) -> int:
 
 def encode_skip_token(query: Query, scope: str) -> str:
     """Returns an opaque token that holds the query and its position; `scope` ties it to one tenant and path."""
-    members = [scope, query.streams, query.low, query.high, query.descending, query.top, str(query.after)]
+    members = [scope, query.streams, query.low, query.high, query.descending, query.top, str(query.after), query.number]
     return orjson.dumps(members).hex()
 
 
 def decode_skip_token(token: str, scope: str) -> Query:
     """Returns the query of a token; raises GraphError 400 for one that this path did not issue."""
     try:
-        issued_for, streams, low, high, descending, top, after = orjson.loads(bytes.fromhex(token))
+        issued_for, streams, low, high, descending, top, after, number = orjson.loads(bytes.fromhex(token))
     except (ValueError, TypeError):
         raise _bad("Invalid Skip Token") from None
     if issued_for != scope:
         raise _bad("Invalid Skip Token")
-    return Query(tuple(streams), low, high, descending, top, None if after == "None" else int(after))
+    return Query(tuple(streams), low, high, descending, top, None if after == "None" else int(after), number)

@@ -1,6 +1,7 @@
 """A seeded generator of log records, quick enough for a million of them: shapes are made into byte templates once."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -71,6 +72,24 @@ def _fill_in(template: bytes, rng: Random, ticks: int, stream: str) -> tuple[int
         b"digits": b"%08d" % (number % 100_000_000),
     }
     return ticks, template % values
+
+
+def lateness(*points: tuple[float, float]) -> Callable[[Random], float]:
+    """Returns a `delay` for `fill` that follows a distribution.
+
+    Args:
+        points: (share of the records, seconds within which they are shown), both ascending, the last share being 1.
+            `lateness((0.95, 120), (0.99, 300), (1, 4 * 3600))` is what Microsoft once published, with a long tail.
+    """
+    shares, bounds_s = (0.0, *(share for share, _ in points)), (0.0, *(bound_s for _, bound_s in points))
+
+    def draw(rng: Random) -> float:
+        share = rng.random()
+        upper = bisect_left(shares, share, lo=1)
+        part = (share - shares[upper - 1]) / (shares[upper] - shares[upper - 1])
+        return bounds_s[upper - 1] + part * (bounds_s[upper] - bounds_s[upper - 1])
+
+    return draw
 
 
 def one(stream: str, created: datetime, *, seed: int = 0, size: int = 2000, **members: Any) -> dict[str, Any]:

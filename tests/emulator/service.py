@@ -4,7 +4,9 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from email.utils import format_datetime
 from threading import Event
 from typing import Any
 
@@ -56,6 +58,8 @@ class Service:
     def __init__(self, closing: Event) -> None:
         self._closing = closing
         self.pauses = Pauses()
+        # What the `Date` of every answer says; None: the machine's own time.
+        self.dates: Callable[[], datetime] | None = None
 
     def error_answer(self, status: int) -> Answer:
         """Returns the service's usual error body for a status."""
@@ -103,15 +107,21 @@ class Service:
         if not self._closing.is_set():
             await (box.pauses if box else self.pauses).wait(seconds)
 
-    def _whole(self, info: Any, answer: Answer) -> web.Response:
+    def _dated(self, info: Any, answer: Answer) -> Answer:
         answer = self.finish(info, answer)
+        if self.dates is None:
+            return answer
+        return replace(answer, headers={**answer.headers, "Date": format_datetime(self.dates(), usegmt=True)})
+
+    def _whole(self, info: Any, answer: Answer) -> web.Response:
+        answer = self._dated(info, answer)
         info.status = answer.status
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
     async def _interrupted(
         self, request: web.BaseRequest, info: Any, answer: Answer, fault: Fault, box: FaultBox
     ) -> web.StreamResponse:
-        answer = self.finish(info, answer)
+        answer = self._dated(info, answer)
         cut_at = fault.cut_at or 0
         if cut_at == 0:
             return reset(request)

@@ -18,8 +18,8 @@ FORMATS = {
     "graph_entra_audits": "microsoft-entra-id-directory-audits",
 }
 
-# The fields of the Elastic Common Schema that the formats fill, with their types there, and Sekoia's own action.outcome,
-# by which its rules know an authentication. A format's own fields are in its _meta/fields.yml.
+# The fields of the Elastic Common Schema that the formats fill, with their types there, and Sekoia's own
+# action.outcome, by which it knows an authentication. A format's own fields are in its _meta/fields.yml.
 ECS = {
     "@timestamp": "date",
     "action.outcome": "keyword",

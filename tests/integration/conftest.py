@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def pytest_asyncio_loop_factories() -> dict[str, type[asyncio.AbstractEventLoop]
 async def make_rig(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> AsyncIterator[Callable[..., Rig]]:
-    """Makes a rig with a tenant or hosts of the test's own."""
+    """Makes a rig with a tenant or hosts of the test's own, or with a Graph whose clock is ahead of the machine's."""
     caplog.set_level(logging.INFO)
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
@@ -33,9 +34,16 @@ async def make_rig(
     loop.adopt_locks(monkeypatch, "graph_entra")
     emulators: list[Emulator] = []
 
-    def make(tenant: Tenant | None = None, *, extra_hosts: tuple[str, ...] = (), page_limit: int = 20) -> Rig:
+    def make(
+        tenant: Tenant | None = None,
+        *,
+        extra_hosts: tuple[str, ...] = (),
+        page_limit: int = 20,
+        graph_ahead_s: float = 0.0,
+    ) -> Rig:
         clock = VirtualClock(loop)
-        emulator = Emulator(tenant, clock.now, extra_hosts, loop.network)
+        ahead = timedelta(seconds=graph_ahead_s)
+        emulator = Emulator(tenant, lambda: clock.now() + ahead, extra_hosts, loop.network)
         emulators.append(emulator)
         emulator.graph.limit = None
         emulator.tenant.page_limit = page_limit

@@ -5,7 +5,6 @@ are exact to the second on a machine however busy.
 """
 
 import asyncio
-import json
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -24,26 +23,14 @@ from tests.emulator import STREAMS, Emulator, GraphRequest
 from tests.emulator.instants import TICKS_PER_SECOND, ticks_of
 from tests.emulator.records import fill
 from tests.emulator.tenant import AUDITS
+from tests.emulator.verdict import canonical
 from tests.virtual import VirtualClock
 
 # Virtual, all of them.
 PATIENCE_S = 6 * 3600.0
 GLANCE_S = 0.5
-PERIOD_S = 30
+PERIOD_S = 60
 STOP_S = 10.0
-
-
-def canonical(text: str | bytes) -> str:
-    """Returns a text that two JSON texts share exactly if they say the same: by member, each number digit by digit."""
-    try:
-        return json.dumps(json.loads(text, parse_int=_number, parse_float=_number), sort_keys=True)
-    except RecursionError:
-        return text if isinstance(text, str) else text.decode()
-
-
-def _number(digits: str) -> list[str]:
-    """A number as its text, in a form that no text of a record's has."""
-    return ["number", digits]
 
 
 class Run:
@@ -91,7 +78,7 @@ class Run:
         """Waits until all of these streams has been read whole up to the present, so many times more."""
         keys = streams or self.streams
         for _ in range(times):
-            asked, now = len(self.rig.graph_requests), ticks_of(self.rig.clock.now())
+            asked, now = len(self.rig.graph_requests), ticks_of(self.rig.emulator.clock())
             for key in keys:
                 read = partial(self.rig.has_answered_up_to, key, now, after=asked)
                 await self.until(read, f"{key} read up to the present")
@@ -145,7 +132,7 @@ class Rig:
         self, *streams: str, count: int = 50, hours: float = 2.0, until_s: float = 1.0, size: int = 900, seed: int = 0
     ) -> list[bytes]:
         """Adds records of the last hours to some streams; returns their texts."""
-        end = self.clock.now() - timedelta(seconds=until_s)
+        end = self.emulator.clock() - timedelta(seconds=until_s)
         start = end - timedelta(hours=hours)
         texts: list[bytes] = []
         for stream in streams:

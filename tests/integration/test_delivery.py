@@ -17,7 +17,8 @@ from graph_entra.records import Record, hash64
 from tests.emulator import Fault
 from tests.emulator.intake import MAX_BODY_BYTES, SIGNINS_KEY
 from tests.emulator.records import one
-from tests.integration.rig import Rig, assert_same, canonical
+from tests.emulator.verdict import canonical
+from tests.integration.rig import Rig, assert_same
 
 STREAM = "interactiveUser"
 OTHER = "servicePrincipal"

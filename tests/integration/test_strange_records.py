@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from hashlib import sha256
@@ -11,6 +12,7 @@ import orjson
 import pytest
 
 from tests.emulator.records import one
+from tests.emulator.tenant import AUDITS
 from tests.integration.rig import Rig, assert_same
 
 STREAM = "interactiveUser"
@@ -66,6 +68,9 @@ STRANGE: dict[str, Callable[[Rig], Any]] = {
     "integers beyond 64 bits": lambda rig: _with_text(
         rig, "[18446744073709551616,-9223372036854775809,123456789012345678901234567890]"
     ),
+    "digits that say nothing": lambda rig: _with_text(rig, "[0.10,1e-400,-0,-0.0,100000.0,1e5,0.1e1,1E+2]"),
+    "escapes": lambda rig: _with_text(rig, r'"\/\u0041\u00e9\ud83d\ude00\b\f"'),
+    "white space": lambda rig: _with_text(rig, '{ "a" :\t[ 1,\r\n2 ] }'),
     "a long fraction": lambda rig: _with_text(rig, "[0.1,1e-7,1E400,3.14159265358979323846264338327950288]"),
     "the same member twice": lambda rig: _with_text(rig, '1,"unknownMember":2'),
     "control characters": lambda rig: _plain(rig, unknownMember="".join(map(chr, range(32))) + "\x7f\u2028\ufeff"),
@@ -83,9 +88,15 @@ def _near_the_limit(rig: Rig, text: str, width: int | None = None) -> dict[str, 
     return _plain(rig, unknownMember=text * (room // (width or len(text))))
 
 
+def _to_the_letter(rig: Rig, *streams: str) -> None:
+    """What was pushed is what Graph wrote, byte for byte."""
+    held = [text.decode() for text in rig.held(*streams)]
+    assert Counter(rig.emulator.intake.texts()) == Counter(held)
+
+
 @pytest.mark.parametrize("make", STRANGE.values(), ids=STRANGE)
 async def test_strange_record(rig: Rig, make: Callable[[Rig], Any]) -> None:
-    """It arrives as it is with its neighbours, once, although several lanes read it, before and after a restart."""
+    """It arrives as it is with its neighbours, once, although it is read several times, before and after a restart."""
     rig.fill(STREAM, OTHER, count=15)
     rig.emulator.tenant.add(STREAM, make(rig), created=rig.clock.now() - timedelta(hours=1))
     async with rig.collecting(STREAM, OTHER) as run:
@@ -96,6 +107,7 @@ async def test_strange_record(rig: Rig, make: Callable[[Rig], Any]) -> None:
     async with rig.collecting(STREAM, OTHER) as run:
         await run.complete()
         assert not [line for line in run.complaints() if "nothing was read since" not in line], run.complaints()
+    _to_the_letter(rig, STREAM, OTHER)
 
 
 LARGE: dict[str, tuple[Callable[[Rig], Any], bool]] = {
@@ -172,6 +184,48 @@ async def test_one_id_for_two_records(rig: Rig, material: bool) -> None:
         for later_s in (0, *LATER_S):
             rig.clock.jump(later_s)
             await run.complete()
+
+
+@pytest.mark.parametrize("page_limit", [1, 1000], ids=["a page each", "one page"])
+async def test_parts_of_one_audit(rig: Rig, page_limit: int) -> None:
+    """A large audit comes in parts of one id that differ in additionalDetails only: each arrives, each once."""
+    rig.emulator.tenant.page_limit = page_limit
+    created = rig.clock.now() - timedelta(hours=1)
+    for part in range(4):
+        details = [{"key": "part", "value": str(part)}]
+        record = one(AUDITS, created, seed=7, id="Directory_split", additionalDetails=details)
+        rig.emulator.tenant.add(AUDITS, record, created=created + timedelta(milliseconds=part))
+    async with rig.collecting(AUDITS) as run:
+        await run.complete()
+        rig.clock.jump(LATER_S[0])
+        await run.complete()
+    rig.clock.jump(LATER_S[1])
+    async with rig.collecting(AUDITS) as run:
+        await run.complete()
+    _to_the_letter(rig, AUDITS)
+
+
+async def test_bytes_that_are_no_utf8(rig: Rig) -> None:
+    """The record arrives once, says what it is, and its neighbours are as they were."""
+    neighbours = rig.fill(STREAM, OTHER, count=15)
+    text = _with_text(rig, '"@@"').replace(b"@@", b"\xff \xed\xa0\x80 \xc3")
+    rig.emulator.tenant.add(STREAM, text, created=rig.clock.now() - timedelta(hours=1))
+    async with rig.collecting(STREAM, OTHER) as run:
+        await run.until(lambda: rig.emulator.intake.count >= 31, "31 records")
+        await run.read_again()
+        rig.clock.jump(LATER_S[0])
+        await run.read_again()
+    texts = Counter(rig.emulator.intake.texts())
+    (pushed,) = texts - Counter(text.decode() for text in neighbours)
+    assert texts.total() == 31
+    said = json.loads(pushed)
+    assert said["unknownMember"] == r"\xff \xed\xa0\x80 \xc3"
+    assert said["graph_entra_repaired"] == r"bytes that are no UTF-8 stand here as \xNN"
+    assert {**said, "unknownMember": "@@"} == {
+        **_plain(rig, unknownMember="@@"),
+        "createdDateTime": said["createdDateTime"],
+        "graph_entra_repaired": said["graph_entra_repaired"],
+    }
 
 
 async def test_many_strange_records_on_one_page(rig: Rig) -> None:

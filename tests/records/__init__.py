@@ -1,7 +1,8 @@
 """Records of our own making, as Graph's documentation shows them and odder: invented people, tenants and addresses.
 
-Each file is a page as Graph answers it, one record a line. The *text* of a record is what counts (``0.10`` is not
-``0.1``, an escape is not its character), so it is cut from the file and never encoded again.
+A file holds a kind of record, one a line. The *text* of a record is what counts (``0.10`` is not ``0.1``, an escape is
+not its character), so it is cut from the file and never encoded again. JSON Lines, because the catalogue would have
+every .json file indented anew.
 """
 
 from pathlib import Path
@@ -17,11 +18,6 @@ STREAMS = {
 }
 
 
-def page(kind: str) -> bytes:
-    """Returns a file as it is: a page with every record of a kind."""
-    return (Path(__file__).parent / f"{kind}.json").read_bytes()
-
-
 def texts(kind: str) -> list[bytes]:
     """Returns the JSON text of every record of a kind, byte for byte, in the file's order."""
-    return [line.removesuffix(b",") for line in page(kind).splitlines()[1:-1]]
+    return (Path(__file__).parent / f"{kind}.jsonl").read_bytes().splitlines()

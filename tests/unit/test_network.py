@@ -61,8 +61,10 @@ REFUSED = {
 @pytest.mark.parametrize(("value", "says"), REFUSED.items())
 def test_what_cannot_be_done_is_said_and_names_the_variable(name: str, value: str, says: str) -> None:
     """One sentence, without the value: it may hold a password."""
-    sentence = settle({name: value})
+    environment = {name: value, "NO_PROXY": "x"}
+    sentence = settle(environment)
     assert sentence is not None
+    assert environment == {"NO_PROXY": "x"}, "the sentence itself has to get out"
     assert sentence.startswith(f"{name} ")
     assert says in sentence
     assert sentence.endswith(".")
@@ -94,7 +96,8 @@ EXCEPTIONS = {
     "localhost,[::1]": "localhost,::1",
     "::1, fe80::1%eth0": "::1",
     "localhost 127.0.0.1;.corp.example": "localhost,127.0.0.1,.corp.example",
-    "*.corp.example,*": ".corp.example,*",
+    "*.corp.example": ".corp.example",
+    "localhost,*": "*",
     "10.0.0.0/8,10.1.2.3": "10.0.0.0/8,10.1.2.3",
     "https://graph.microsoft.com/": "graph.microsoft.com",
     "graph.microsoft.com:443,intake:8443": "graph.microsoft.com,intake:8443",
@@ -155,7 +158,9 @@ def clear(patch: pytest.MonkeyPatch) -> None:
 def test_a_file_of_authorities_that_is_not_there(name: str, tmp_path: Path) -> None:
     """The variable and the file are named."""
     missing = tmp_path / "authorities.pem"
-    sentence = settle({name: str(missing)})
+    environment = {name: str(missing)}
+    sentence = settle(environment)
+    assert environment == {}, "the sentence itself has to get out"
     assert sentence == (
         f"{name} names {missing}, which cannot be read (no such file or directory). Name a file that is there, or "
         f"unset {name}."

@@ -279,6 +279,10 @@ def test_a_problem_ends_for_the_stream_that_is_served(desk: Desk) -> None:
     desk.serve(ONE, "edge")
     assert desk.problems.open() == {"graph": 1}
     desk.serve(ONE, "unread")
+    desk.fail(GraphRefused(400, "UnknownError", "Unsupported Query."), ONE, "unread")
+    desk.serve(ONE, "edge")
+    assert desk.problems.open() == {"graph": 1}, "a refusal of one question says nothing of another"
+    desk.serve(ONE, "unread")
     desk.fail(FORBIDDEN, ONE, "unread")
     desk.serve(TWO, "unread")
     assert desk.problems.open() == {"graph": 1}
@@ -364,6 +368,16 @@ def test_a_critical_line_promises_no_next_try(desk: Desk) -> None:
     assert "next one in" not in text
 
 
+def test_a_line_comes_of_its_own_tries_only(desk: Desk) -> None:
+    """Hours in which the login was not tried make it neither critical nor an hourly line: nobody knows how it is."""
+    desk.fail(WRONG_SECRET, times=3, every_s=10)
+    desk.clock.advance(2 * HOUR_S)
+    assert desk.fail(DOWN, every_s=1) == []
+    assert desk.levels() == ["error"]
+    desk.clock.advance(60)
+    assert [level for level, _ in desk.fail(WRONG_SECRET)] == ["critical"]
+
+
 def test_critical_comes_once(desk: Desk) -> None:
     """Hours of a rejected secret: error, critical, then an error every hour."""
     desk.fail(WRONG_SECRET, times=400, every_s=30)
@@ -390,6 +404,17 @@ def test_nothing_else_is_ever_critical(desk: Desk, error: Exception) -> None:
     """A retry may help: a licence's answer flaps, a permission may be granted, an intake may be made anew."""
     desk.fail(error, times=2000, every_s=60)
     assert "critical" not in desk.levels()
+
+
+def test_another_recovery_does_not_make_it_critical_again(desk: Desk) -> None:
+    """The intake's outage is over, and the data path's: the secret was critical once, which is enough."""
+    desk.fail(WRONG_SECRET, times=30)
+    for error in (IntakeRefused(401), StorageFailed("x")):
+        desk.fail(error, None, None, times=2)
+        desk.problems.pushed()
+        desk.problems.stored()
+        desk.fail(WRONG_SECRET, times=30)
+    assert desk.levels().count("critical") == 1
 
 
 def test_a_secret_that_was_mended_may_be_critical_again(desk: Desk) -> None:
@@ -431,6 +456,12 @@ def test_our_own_texts_are_shown(desk: Desk) -> None:
     ((_, text),) = desk.fail(IntakeUnavailable("the intake answered 502"), None, None, times=2)
     assert "the intake answered 502" in text
     assert INTAKE_DOWN.cause in text
+
+
+def test_a_detail_that_is_a_sentence_ends_once(desk: Desk) -> None:
+    """Graph's messages end in a full stop, and ours do not."""
+    ((_, text),) = desk.fail(GraphRefused(400, "BadRequest", "Unknown member."), times=2)
+    assert "Unknown member. Tries:" in text
 
 
 def test_every_kind_of_the_tree_is_a_label() -> None:
@@ -571,6 +602,38 @@ def test_a_recovery_speaks_of_its_own_losses(desk: Desk) -> None:
     desk.fail(FORBIDDEN, times=2)
     desk.problems.lost(TWO, (START_S, START_S + HOUR_S), "x")
     assert "nothing was lost" in desk.serve()[-1][1]
+
+
+# Gaps
+
+
+def test_a_gap_after_a_stop_is_one_line(desk: Desk) -> None:
+    """Every stream finds its own gap at its first poll: one cause, one line."""
+    for stream in (ONE, TWO, THREE):
+        desk.problems.gap(stream, (START_S, START_S + HOUR_S))
+        desk.clock.advance(20)
+    assert desk.lines == [
+        (
+            "warning",
+            "nothing was read from 2026-11-18T11:06:40Z to 2026-11-18T12:06:40Z. New records flow again; what is "
+            "missing is read as history, beside them.",
+        )
+    ]
+    desk.clock.advance(86_400)
+    desk.problems.gap(ONE, (START_S, START_S + HOUR_S))
+    assert len(desk.lines) == 2
+
+
+@pytest.mark.parametrize("error", [FORBIDDEN, WRONG_SECRET])
+def test_a_gap_after_a_problem_is_told_with_its_end(desk: Desk, error: Exception) -> None:
+    """Whether the gap is found just before or just after: two lines in all."""
+    desk.problems.worked = True
+    desk.fail(error, times=100)
+    desk.problems.gap(ONE, (START_S, START_S + HOUR_S))
+    ((_, text),) = desk.serve()
+    assert "; nothing was lost; what is missing of that time is read as history. It was: " in text
+    desk.problems.gap(TWO, (START_S, START_S + HOUR_S))
+    assert len(desk.lines) == 2
 
 
 # Threads

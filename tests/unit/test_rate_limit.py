@@ -302,6 +302,35 @@ def test_a_lasting_storm_is_met_with_one_request_in_a_cycle() -> None:
     clocked(play)
 
 
+def test_one_that_asks_seldom_forgets_what_it_met_half_an_hour_ago() -> None:
+    """Both connectors are quiet: a collision when they started does not slow down their polls for good."""
+
+    async def poll_of_five_took_s(clock: Clocked) -> float:
+        begun_s = clock.now_s()
+        await clock.turns(5)
+        clock.limiter.answered()
+        return clock.now_s() - begun_s
+
+    async def play(clock: Clocked) -> None:
+        assert clock.limiter.spacing_s == SPACING_S
+        assert await poll_of_five_took_s(clock) <= CYCLE_S
+        await asyncio.sleep(60)
+        for _ in range(3):
+            clock.limiter.throttled(1)
+        assert clock.limiter.spacing_s > SPACING_S
+        for _ in range(20):
+            await asyncio.sleep(60)
+            assert await poll_of_five_took_s(clock) > CYCLE_S
+        for _ in range(10):
+            await asyncio.sleep(60)
+            await poll_of_five_took_s(clock)
+        await asyncio.sleep(60)
+        assert await poll_of_five_took_s(clock) <= CYCLE_S
+        assert clock.limiter.spacing_s == SPACING_S
+
+    assert most_in_ten_seconds(clocked(play).times()) <= 5
+
+
 # What others take
 
 
@@ -365,6 +394,17 @@ def test_two_with_backlog_share_evenly() -> None:
     assert min(share.used for share in shares) >= 0.86, shares
     assert max(share.throttled for share in shares) <= 0.06, shares
     assert min(share.least for share in shares) >= 0.35, shares
+
+
+def test_the_larger_share_changes_hands() -> None:
+    """Five do not halve: each of two with backlog has three of them for some of the time."""
+    for seed in SEEDS:
+        world = simulate(seed, with_backlog("a"), with_backlog("b", start_s=0.4), seconds=3 * HOUR_S)
+        ahead = set()
+        for begin_s in range(MINUTE_S, int(3 * HOUR_S), 300):
+            slice_ = [who for at_s, who, answered in world.asked if answered and begin_s <= at_s < begin_s + 300]
+            ahead |= {who for who in "ab" if slice_.count(who) > 0.55 * len(slice_)}
+        assert ahead == {"a", "b"}
 
 
 def test_one_that_starts_later_gets_its_share() -> None:

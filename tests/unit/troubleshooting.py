@@ -117,9 +117,9 @@ LINES = (
         "Do what the line says, then switch the connector on again. It goes on where it was.",
     ),
     (
-        "nothing was read since",
-        "reading/schedule.py",
-        "the connector was stopped, or could not read, for more than ten minutes",
+        "nothing was read from",
+        "telling/problem_log.py",
+        "the connector was stopped for more than ten minutes",
         "Nothing needs to be done: what is missing is read as history, beside what is new.",
     ),
     (

@@ -1,0 +1,136 @@
+"""What a schedule keeps of each stream while it runs: its windows in flight, its waits, and what its readings taught.
+
+Nothing of this is kept on the disk: a restart learns it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final
+
+from graph_entra.errors import PassesByItself, PersonMustAct
+from graph_entra.reading.collector import Collector
+from graph_entra.reading.coverage import Coverage
+from graph_entra.reading.traffic import Density, Lateness
+from graph_entra.streams import PAGE_RECORDS, Stretch, Window
+from graph_entra.telling.backlog_progress import BacklogProgress
+
+# How many records a window shall hold: more than the pages that are followed, so that these are full. Fewer after a
+# chain that broke or an answer that did not come; growing back.
+MOST_RECORDS: Final = 20_000
+_USUAL_PAGE_BYTES: Final = 2 * 1024 * 1024
+# A stream that failed so often in a row is asked by its polls only, until it is served again.
+_DOWN_AFTER: Final = 3
+# What may have been shown since the last poll that looked back as far adds to how far the next one does.
+_LEAST_BETWEEN_S: Final = 60
+
+
+class Backoff:
+    """How long to wait before the next try: as long as the other side asked for, or twice as long each time."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+        self._problem: object = None
+
+    def wait_s(self, error: Exception) -> float:
+        """Seconds to wait after one more failed try; another problem than the last begins anew."""
+        problem = (type(error), getattr(error, "code", None), getattr(error, "status", None))
+        self.tries = self.tries + 1 if problem == self._problem else 1
+        self._problem = problem
+        asked_s = error.retry_after_s if isinstance(error, PassesByItself) else None
+        if asked_s is not None and self.tries < 3:
+            return asked_s
+        first_s, most_s = (15.0, 300.0) if isinstance(error, PersonMustAct) else (1.0, 60.0)
+        return max(asked_s or 0.0, min(most_s, first_s * 2.0 ** min(self.tries - 1, 10)))
+
+    def over(self) -> None:
+        """It worked."""
+        self.tries, self._problem = 0, None
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """A window that is being read."""
+
+    window: Window
+    kind: str
+    task: asyncio.Task[None] | None = None
+    asked: bool = False
+
+    @property
+    def stretch(self) -> Stretch:
+        return self.window.start_s, self.window.end_s
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What a poll read, and when it was asked."""
+
+    start_s: int
+    until_s: int
+    asked_s: int
+
+
+@dataclass(eq=False, slots=True)
+class Reader:
+    """One stream, and what was learned of it. Nothing of this is kept: a restart learns it again."""
+
+    collector: Collector
+    progress: BacklogProgress
+    density: Density = field(default_factory=Density)
+    lateness: Lateness = field(default_factory=Lateness)
+    flights: list[Flight] = field(default_factory=list)
+    backoff: Backoff = field(default_factory=Backoff)
+    poll_due_s: float = 0.0
+    reach_due_s: float = 0.0
+    round_due_s: float = 0.0
+    round_at_s: int = 0
+    paused_until_s: float = 0.0
+    served_s: float = float("-inf")
+    place_failed_s: float = float("-inf")
+    alive_s: float = 0.0
+    polls_failed: int = 0
+    failed_poll: tuple[Stretch, str] | None = None
+    polls: int = 0
+    target_records: float = MOST_RECORDS
+    page_bytes: float = _USUAL_PAGE_BYTES
+    edge_per_s: float = 0.0
+    # The last poll, and the last one that looked back as far as it should.
+    last_poll: Polled = field(default_factory=lambda: Polled(0, 0, 0))
+    last_reach: Polled = field(default_factory=lambda: Polled(0, 0, 0))
+    gap: Stretch | None = None
+    late_told_s: float = float("-inf")
+    reading_history: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.collector.stream.key
+
+    @property
+    def coverage(self) -> Coverage:
+        return self.collector.coverage
+
+    @property
+    def down(self) -> bool:
+        return self.backoff.tries >= _DOWN_AFTER
+
+    def hidden_s(self, created_s: int) -> int:
+        """How old a record was when a poll last asked for its time in vain: at least so late Graph shows it.
+
+        Its age when it was found would not do: that is longer, the less often is asked, and would ask for more.
+        """
+        polls = (self.last_poll, self.last_reach)
+        asked_s = [poll.asked_s for poll in polls if poll.start_s <= created_s <= poll.until_s]
+        older = created_s < min(poll.start_s for poll in polls)
+        return max(0, max(asked_s, default=self.last_poll.asked_s if older else created_s) - created_s)
+
+    def in_flight(self) -> list[Stretch]:
+        return [flight.stretch for flight in self.flights]
+
+    def end_of(self, start_s: int, latest_s: int) -> int:
+        return self.density.end_s(start_s, latest_s, int(self.target_records))
+
+    def reach_pages(self) -> float:
+        """Pages of a poll that looks back as far as the stream's lateness asks."""
+        return self.edge_per_s * (self.lateness.reach_s() + _LEAST_BETWEEN_S) / PAGE_RECORDS + 0.5
