@@ -23,11 +23,11 @@ import orjson
 import requests
 from requests.adapters import HTTPAdapter
 from sekoia_automation.connector import Connector
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, ReadTimeoutError
 
-from graph_entra.clock import SystemClock
+from graph_entra.clock import Clock, SystemClock
 from graph_entra.errors import IntakeRefused, IntakeTimedOut, IntakeUnavailable
 
 # How long a whole answer may take. After a time-out the next may take twice as long, up to the longest: an intake that
@@ -51,9 +51,6 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
 )
 # Someone waited for too long: the intake may have stored the push, and may be quick enough with less.
 _TIMED_OUT: Final = frozenset({408, 504})
-
-# A socket's time-outs pass in the machine's time, whatever clock the connector runs by.
-_SOCKET_CLOCK: Final = SystemClock()
 
 
 def meaning(status: int) -> Meaning:
@@ -115,6 +112,8 @@ def event_ids(response: requests.Response, count: int) -> list[str]:
 class IntakeHttp(Connector):
     """The SDK's connector, with a push of one chunk that is tried once and raises."""
 
+    clock: Clock = SystemClock()
+
     # By what the limit on an answer is multiplied: after time-outs, more than 1.
     _patience: float = 1.0
 
@@ -129,13 +128,13 @@ class IntakeHttp(Connector):
             IntakeUnavailable: anything else.
         """
         limit_s = min(LONGEST_ANSWER_LIMIT_S, ANSWER_LIMIT_S * self._patience)
-        started_s = _SOCKET_CLOCK.monotonic()
+        started_s = self.clock.monotonic()
         try:
             collect_ids[chunk_index] = event_ids(self._post(batch_api, chunk, limit_s), len(chunk))
         except IntakeTimedOut:
             self._patience = min(LONGEST_ANSWER_LIMIT_S / ANSWER_LIMIT_S, self._patience * 2)
             raise
-        if _SOCKET_CLOCK.monotonic() - started_s < limit_s / 4:
+        if self.clock.monotonic() - started_s < limit_s / 4:
             self._patience = max(1.0, self._patience / 2)
 
     def _post(self, batch_api: str, chunk: list[str], limit_s: float) -> requests.Response:
@@ -155,7 +154,7 @@ class IntakeHttp(Connector):
     def _http_session(self) -> requests.Session:
         session: requests.Session = super()._http_session
         for scheme in ("http://", "https://"):
-            session.mount(scheme, _OneLimit())
+            session.mount(scheme, _OneLimit(self.clock))
         return session
 
 
@@ -200,22 +199,24 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 class _UntilDeadline(RawIOBase):
-    """Reads from a socket until its time-out has passed since the first read was prepared, not between two reads."""
+    """Reads from a socket until its time-out has passed since this was made, not between two reads."""
 
-    def __init__(self, connection: socket, raw: RawIOBase) -> None:
+    def __init__(self, connection: socket, raw: RawIOBase, clock: Clock) -> None:
         limit_s = connection.gettimeout()
         self._connection = connection
         self._raw = raw
-        self._deadline_s = float("inf") if limit_s is None else _SOCKET_CLOCK.monotonic() + limit_s
+        self._clock = clock
+        self._deadline_s = None if limit_s is None else clock.monotonic() + limit_s
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left_s = self._deadline_s - _SOCKET_CLOCK.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("the answer was not whole in time")
-        self._connection.settimeout(None if left_s == float("inf") else left_s)
+        if self._deadline_s is not None:
+            left_s = self._deadline_s - self._clock.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("the answer was not whole in time")
+            self._connection.settimeout(left_s)
         read: int | None = self._raw.readinto(buffer)
         return read
 
@@ -224,41 +225,41 @@ class _UntilDeadline(RawIOBase):
         super().close()
 
 
-class _TimedResponse(HTTPResponse):
-    """An answer whose status, headers and body share one limit: requests and urllib3 bound each read alone."""
+def _pools(clock: Clock) -> dict[str, type[HTTPConnectionPool]]:
+    """urllib3's own pools, of connections whose answers have one limit for status, headers and body together."""
 
-    def __init__(self, sock: socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = BufferedReader(_UntilDeadline(sock, self.fp.detach()))
+    class TimedResponse(HTTPResponse):
+        def __init__(self, sock: socket, *args: Any, **kwargs: Any) -> None:
+            super().__init__(sock, *args, **kwargs)
+            self.fp = BufferedReader(_UntilDeadline(sock, self.fp.detach(), clock))
 
+    class Plain(HTTPConnection):
+        response_class = TimedResponse
 
-class _Plain(HTTPConnection):
-    response_class = _TimedResponse
+    class Encrypted(HTTPSConnection):
+        response_class = TimedResponse
 
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
 
-class _Encrypted(HTTPSConnection):
-    response_class = _TimedResponse
+    class EncryptedPool(HTTPSConnectionPool):
+        ConnectionCls = Encrypted
 
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _Plain
-
-
-class _EncryptedPool(HTTPSConnectionPool):
-    ConnectionCls = _Encrypted
+    return {"http": PlainPool, "https": EncryptedPool}
 
 
 class _OneLimit(HTTPAdapter):
-    """requests' own transport, over connections that bound the whole answer."""
+    """requests' own transport, over connections that bound the whole answer: it bounds each read alone."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._pools = _pools(clock)
+        super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        _bound(self.poolmanager)
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        return _bound(super().proxy_manager_for(proxy, **kwargs))
-
-
-def _bound(manager: PoolManager) -> PoolManager:
-    manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _EncryptedPool}
-    return manager
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = self._pools
+        return manager

@@ -50,9 +50,9 @@ _FIRST_SHARE: Final = 2
 # 1.0: 90.6 % and 3.9 %. At two, 0.1: 88.7 % beside five a minute.
 _GIVES_UP: Final = {5: 1.0, 4: 1.0, 3: 0.3, 2: 0.0, 1: 0.0}
 # In cycles: from one claim to the next where the last succeeded or failed once, what it grows by with each that fails,
-# and the most.
-# 3 cycles at first: 86.1 % beside five a minute; 1: 87.8 %. Growing by 2: up to 4.9 % for two with backlog. At most 12:
-# 92.2 % and 5.8 % for these; 48: 96.0 % and 1.8 %, but what one leaves is taken up to 14 min later and not 7.
+# and the most. 3 cycles at first: 86.1 % beside five a minute; 1: 87.8 %. Growing by 2: up to 4.9 % of 429s for two
+# with backlog. At most 12: 92.2 % and 5.8 % for these; 48: 96.0 % and 1.8 %, but what one leaves is then taken up to
+# 14 min later and not 7.
 _CLAIM_CYCLES: Final = 1.5
 _CLAIM_GROWS: Final = 4
 _CLAIM_CYCLES_MOST: Final = 24.0
@@ -67,6 +67,7 @@ _LATE_POLL_S: Final = 2.0
 # A poll of a few pages claims nothing: what asks all the time has adapted itself to what the polls were. Without it:
 # 82.3 % and 3.9 % beside five a minute.
 _BUSY_BEFORE_CLAIM_CYCLES: Final = 2.5
+# What asks seldom begins anew so long after the last 429. Long, because beside one that always asks it costs some 429s.
 _FORGETS_AFTER_S: Final = 1800.0
 # So long after it a 429 is still the doing of the same claim: each process may get one for it. Answers take a while.
 _SAME_CAUSE_CYCLES: Final = 1.2

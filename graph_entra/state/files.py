@@ -57,6 +57,7 @@ class Files:
             try:
                 return (self.folder / name).read_bytes()
             except FileNotFoundError:
+                self._must_be_there()
                 return None
 
     def replace(self, name: str, content: bytes) -> None:
@@ -87,19 +88,17 @@ class Files:
                 return
             path = self._path(name)
             self._cut_what_is_torn(name)
-            # Not a file object: its buffer would be flushed again by the truncate that is to undo it.
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                self._ends[name] = os.fstat(descriptor).st_size
+            # Unbuffered: a buffer would be flushed again by the truncate that is to undo it, and fail again.
+            with path.open("ab", buffering=0) as out:
+                self._ends[name] = out.tell()
                 rest = memoryview(content if self._ends[name] else begin + content)
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-            except OSError:
-                with suppress(OSError):
-                    os.ftruncate(descriptor, self._ends[name])
-                raise
-            finally:
-                os.close(descriptor)
+                try:
+                    while rest:
+                        rest = rest[out.write(rest) :]
+                except OSError:
+                    with suppress(OSError):
+                        out.truncate(self._ends[name])
+                    raise
             del self._ends[name]
 
     def cut(self, name: str, size: int) -> None:
@@ -115,6 +114,7 @@ class Files:
         with _storage("list", folder):
             if self._bucket:
                 return self._bucket.names(folder)
+            self._must_be_there()
             path = self.folder / folder
             return sorted(f"{folder}/{entry.name}" for entry in path.iterdir()) if path.exists() else []
 
@@ -173,13 +173,18 @@ class Files:
             os.close(descriptor)
 
     def _path(self, name: str) -> Path:
+        self._must_be_there()
         path = self.folder / name
-        if self._was_there and not self.folder.is_dir():
-            # Not made again: it would stand where a disk is missing.
-            raise FileNotFoundError(errno.ENOENT, "the data path is gone", str(self.folder))
         path.parent.mkdir(parents=True, exist_ok=True)
         self._was_there = True
         return path
+
+    def _must_be_there(self) -> None:
+        """A data path that is gone is a missing disk: it is neither empty nor made again."""
+        there = self.folder.is_dir()
+        if self._was_there and not there:
+            raise FileNotFoundError(errno.ENOENT, "the data path is gone", str(self.folder))
+        self._was_there = there
 
     def _cut_what_is_torn(self, name: str) -> None:
         if name in self._ends:

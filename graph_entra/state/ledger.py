@@ -30,6 +30,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain, groupby
 from typing import Final, NamedTuple
 
 from graph_entra.records import Record, hash64
@@ -60,7 +61,7 @@ _MATERIAL_1: Final = {
 }
 # Records in memory, of one stream: 16 bytes each, and 94 each of those in dictionaries besides.
 MAX_HELD: Final = 1_000_000
-MAX_READY: Final = 60_000
+MAX_READY: Final = 10_000
 # What a shard costs besides its records, in records.
 _SHARD_COST: Final = 16
 # A record dated further ahead than this says nothing true about its creation.
@@ -165,8 +166,8 @@ class Ledger:
         # Hours since 1970 -> the files of that hour; of undated records, by the hour of their delivery.
         self._dated: dict[int, set[str]] = {}
         self._undated: dict[int, set[str]] = {}
-        # File -> minute, identity, digest, ...
-        self._unwritten: dict[str, array[int]] = {}
+        # File -> minute -> what is still to be written.
+        self._unwritten: dict[str, dict[int, _Entries]] = {}
         self._hours: OrderedDict[int, _Hour] = OrderedDict()
         self._ready: OrderedDict[tuple[int, _Shard], _Entries] = OrderedDict()
         self._ready_cost = 0
@@ -195,8 +196,8 @@ class Ledger:
         Raises:
             StorageFailed: they are noted in memory, and written by the next call that can.
         """
-        for record in records:
-            self._note(self._place_of(record, now_s), record.identity, record.digest)
+        for place, ones in groupby(records, lambda record: self._place_of(record, now_s)):
+            self._note(place, {one.identity: one.digest for one in ones})
         self._write()
 
     def keep(self, read_again: Sequence[Stretch]) -> None:
@@ -263,11 +264,12 @@ class Ledger:
         if hour is None:
             hour = _Hour()
             self._load(hour, self._dated, number)
-            for name, entries in self._unwritten.items():
+            for name, minutes in self._unwritten.items():
                 # What could not be written yet, and left memory meanwhile.
                 if f"/{_UNDATED}" not in name and _hour_in(name) == number:
-                    for minute, identity, digest in zip(entries[0::3], entries[1::3], entries[2::3], strict=True):
-                        hour.add(_Shard(self._set, VERSION, minute), array("Q", (identity, digest)), earlier=False)
+                    for minute, delivered in minutes.items():
+                        entries = array("Q", chain.from_iterable(delivered.items()))
+                        hour.add(_Shard(self._set, VERSION, minute), entries, earlier=False)
             self._hours[number] = hour
             while len(self._hours) > 1 and sum(one.cost for one in self._hours.values()) > MAX_HELD:
                 self._forget(next(iter(self._hours)))
@@ -294,19 +296,18 @@ class Ledger:
             self._ready.move_to_end(key)
         return entries
 
-    def _note(self, place: _Place, identity: int, digest: int) -> None:
-        if identity not in place.entries:
-            place.hour.cost += 1
-            self._ready_cost += place.key in self._ready
-        place.entries[identity] = digest
-        place.held.extend((identity, digest))
-        self._pend(place, place.key[1].minute, identity, digest)
+    def _note(self, place: _Place, delivered: _Entries) -> None:
+        known = len(place.entries)
+        place.entries.update(delivered)
+        place.hour.cost += len(place.entries) - known
+        if self._ready.get(place.key) is place.entries:
+            self._ready_cost += len(place.entries) - known
+        place.held.extend(chain.from_iterable(delivered.items()))
+        self._pend(place, place.key[1].minute, delivered)
 
-    def _pend(self, place: _Place, minute: int, identity: int, digest: int) -> None:
-        unwritten = self._unwritten.get(place.name)
-        if unwritten is None:
-            unwritten = self._unwritten[place.name] = array("Q")
-        unwritten.extend((minute, identity, digest))
+    def _pend(self, place: _Place, minute: int, delivered: _Entries) -> None:
+        minutes = self._unwritten.setdefault(place.name, {})
+        minutes.setdefault(minute, {}).update(delivered)
 
     def _forget(self, number: int) -> None:
         self._hours.pop(number, None)
@@ -327,10 +328,10 @@ class Ledger:
                     continue
                 if earlier.set != self._set:
                     digest = record.digest
-                self._note(place, record.identity, digest)
+                self._note(place, {record.identity: digest})
                 if earlier.version != VERSION:
                     place.hour.taken_over.add(name)
-                    self._pend(place, _TAKEN_OVER, name, digest)
+                    self._pend(place, _TAKEN_OVER, {name: digest})
                 return digest
         return None
 
@@ -401,19 +402,17 @@ def _hour_in(name: str) -> int:
     return int(datetime.strptime(stem, "%Y%m%dT%H").replace(tzinfo=UTC).timestamp()) // HOUR_S
 
 
-def _frame(unwritten: array[int]) -> bytes:
-    """A frame of these minutes, identities and digests. Within it, the last digest of an identity counts."""
-    last = {
-        (minute, identity): digest
-        for minute, identity, digest in zip(unwritten[0::3], unwritten[1::3], unwritten[2::3], strict=True)
-    }
-    groups: dict[tuple[int, int], array[int]] = {}
-    for (minute, identity), digest in last.items():
-        groups.setdefault((minute, digest), array("Q")).append(identity)
-    payload = b"".join(
-        _GROUP.pack(minute, len(identities), digest) + _little_endian(identities).tobytes()
-        for (minute, digest), identities in groups.items()
-    )
+def _frame(minutes: dict[int, _Entries]) -> bytes:
+    """A frame of what was delivered in these minutes."""
+    groups: list[bytes] = []
+    for minute, delivered in minutes.items():
+        by_digest: dict[int, list[int]] = {}
+        for identity, digest in delivered.items():
+            by_digest.setdefault(digest, []).append(identity)
+        for digest, identities in by_digest.items():
+            groups.append(_GROUP.pack(minute, len(identities), digest))
+            groups.append(_little_endian(array("Q", identities)).tobytes())
+    payload = b"".join(groups)
     return _FRAME.pack(len(payload), len(payload) ^ 0xFFFFFFFF, zlib.crc32(payload)) + payload
 
 

@@ -5,7 +5,9 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
+from threading import Event
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +26,13 @@ class Connector:
         self.output = output
         with output.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "main.py", command], cwd=ROOT, env=environment, stdout=out, stderr=out
+                [sys.executable, "main.py", command],
+                cwd=ROOT,
+                env=environment,
+                stdout=out,
+                stderr=out,
+                # A Ctrl-C at the terminal is for whoever started it, who then stops it as the platform does.
+                start_new_session=True,
             )
 
     def check(self) -> None:
@@ -62,12 +70,47 @@ class Connector:
         self.process.kill()
         self.process.wait(5)
 
-    def stop(self, timeout_s: float = 10.0) -> int:
-        """Stop it as the platform does, with a SIGTERM, and return its exit status."""
+    def tell_to_stop(self) -> None:
+        """Send the SIGTERM that the platform sends."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def stop(self, timeout_s: float = 10.0) -> int:
+        """Stop it as the platform does, with a SIGTERM, and return its exit status."""
+        self.tell_to_stop()
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.kill()
             return self.process.returncode
+
+
+class Presses:
+    """How often somebody pressed Ctrl-C: nothing is interrupted in the middle, and every wait ends."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._pressed = Event()
+
+    def listen(self) -> None:
+        """From now on, Ctrl-C counts as one, and a SIGTERM as two: at once, without draining."""
+        # Also where the shell started this in the background with the signal ignored.
+        signal.signal(signal.SIGINT, lambda *_: self._press(1))
+        signal.signal(signal.SIGTERM, lambda *_: self._press(2))
+
+    def wait(self, seconds: float) -> None:
+        """Waits so long, or until Ctrl-C is pressed."""
+        if self._pressed.wait(seconds):
+            self._pressed.clear()
+
+    def _press(self, by: int) -> None:
+        self.count += by
+        self._pressed.set()
+
+
+def stop_all(connectors: Iterable[Connector]) -> list[int]:
+    """Stops them side by side; returns their exit statuses."""
+    stopping = list(connectors)
+    for connector in stopping:
+        connector.tell_to_stop()
+    return [connector.stop() for connector in stopping]

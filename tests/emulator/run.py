@@ -1,9 +1,9 @@
 """`make run`: the whole job on this machine, through the unmodified module, with a verdict.
 
 Starts the emulator with a tenant that has a day of history and gains records every second, starts both connectors as
-the platform does (`python main.py <docker_parameter>`, configuration by environment), shows what they do, and compares
-what Graph showed with what the intake got. With TENANT_ID, CLIENT_ID and CLIENT_SECRET in the environment it reads the
-real tenant instead; with INTAKE_KEY besides, it pushes to the real Sekoia.io.
+the platform does (`python main.py <docker_parameter>`, configuration by environment), and shows what they do. Then the
+tenant stops making records, what Graph shows drains, and what Graph showed is compared with what the intake got. With
+TENANT_ID, CLIENT_ID and a credential in the environment it reads the real tenant instead: see run_real.py.
 """
 
 import os
@@ -13,66 +13,149 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from random import Random
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from tests.emulator import Emulator, Tenant
+from tests.emulator import Emulator
+from tests.emulator.instants import TICKS_PER_SECOND, ticks_of
 from tests.emulator.intake import AUDITS_KEY
-from tests.emulator.processes import Connector
-from tests.emulator.records import fill, one
+from tests.emulator.processes import Connector, Presses, stop_all
+from tests.emulator.programme import Programme
 from tests.emulator.tenant import AUDITS, SIGN_IN_TYPES, STREAMS
 from tests.emulator.verdict import Verdict
 
 ROOT = Path(__file__).parents[2]
 # Another folder, for a test that must not touch the one a person looks at.
 RUN_FOLDER = Path(os.environ.get("RUN_FOLDER", ROOT / ".run"))
-SIGN_INS_EACH = 600
-AUDIT_COUNT = 400
-# Live records come for so long; then the connectors get the rest of the two minutes to deliver the last of them.
-LIVE_S = 65.0
-WHOLE_S = 112.0
+# So long the tenant makes records; then what is shown drains, until the whole time at most.
+LIVE_S = 60.0
+WHOLE_S = 108.0
+# After Ctrl-C.
+DRAIN_S = 20.0
+# The audits' first pages need so long at most; the sign-ins start after them, because both share Graph's limit and
+# neither knows of the other: side by side they would begin with a burst of 429s.
+AUDITS_FIRST_S = 15.0
 # Both connectors share Graph's 5 requests in 10 s; five streams on the default of 60 s would be a dull show.
 POLL_S = 20
 _STREAM_NAMES = {**{kind: f"sign-ins: {kind}" for kind in SIGN_IN_TYPES}, AUDITS: "directory audits"}
 
 
-def furnished_tenant(now: datetime) -> Tenant:
-    """A tenant with a day of history, some of it shown late."""
-    tenant = Tenant()
-    yesterday = now - timedelta(hours=23, minutes=59)
-    for seed, stream in enumerate(STREAMS):
-        fill(tenant, stream, AUDIT_COUNT if stream == AUDITS else SIGN_INS_EACH, yesterday, now, seed=seed)
-    return tenant
+class Run:
+    """One run on the emulator."""
 
+    def __init__(self, console: Console, emulator: Emulator, presses: Presses, *, follow: bool) -> None:
+        self._console = console
+        self._emulator = emulator
+        self._presses = presses
+        self._began_s = time.monotonic()
+        began = emulator.clock()
+        self._ends = None if follow else began + timedelta(seconds=LIVE_S)
+        self._programme = Programme(emulator, began)
+        requests = emulator.graph.requests
+        self._verdict = Verdict(
+            emulator.tenant, emulator.intake, lambda: list(requests), RUN_FOLDER / "events.jsonl", emulator.clock
+        )
+        self._connectors: list[Connector] = []
+        self._show = _Screen(console) if console.is_terminal else _Lines(console)
 
-def add_live(tenant: Tenant, rng: Random, serial: int) -> None:
-    """One new record in each of two streams: most shown at once, some a little later, some revised afterwards."""
-    now = datetime.now(UTC)
-    for stream in (rng.choice(SIGN_IN_TYPES), rng.choice(STREAMS)):
-        record = one(stream, now, seed=rng.getrandbits(48) + serial)
-        late = timedelta(seconds=rng.choice((0, 0, 0, 0, 2, 10)))
-        tenant.add(stream, record, visible_at=now + late)
-        if stream != AUDITS and rng.random() < 0.05:
-            revised = {**record, "riskState": "atRisk", "riskLevelAggregated": "medium"}
-            tenant.change(stream, record["id"], revised, now + timedelta(seconds=15))
+    def run(self) -> int:
+        """Returns the exit status: 0 unless something was lost, repeated or altered, or a connector failed."""
+        self._programme.begin()
+        failure = None
+        with self._show:
+            try:
+                self._make_records()
+                self._drain()
+            except RuntimeError as error:  # a connector ended by itself
+                failure = str(error)
+        statuses = stop_all(self._connectors)
+        if self._presses.count:
+            # Stopped while it was still starting: it had no handler yet, and nothing to end.
+            statuses = [0 if status == -signal.SIGTERM else status for status in statuses]
+        self._verdict.take()
+        return self._conclude(statuses, failure)
 
+    def _make_records(self) -> None:
+        self._start("graph_entra_audits", "audits", AUDITS_KEY)
+        while not self._presses.count and (self._ends is None or self._emulator.clock() < self._ends):
+            self._programme.step(self._ends)
+            if len(self._connectors) == 1 and self._audits_are_read():
+                self._start("graph_entra_signins", "signins", None)
+            self._look("until Ctrl-C" if self._ends is None else f"records come for {self._left_s():.0f} s more")
+        self._programme.stop()
 
-def table(verdict: Verdict, emulator: Emulator, left_s: float | None) -> Table:
-    """What is going on, a row for each stream."""
-    head = "until Ctrl-C" if left_s is None else f"{max(0.0, left_s):.0f} s left"
-    shown = Table(title=f"graph_entra on the emulator, {head}", title_justify="left")
-    for column in ("stream", "delivered", "waiting", "live lag", "requests", "throttled"):
-        shown.add_column(column, justify="left" if column == "stream" else "right")
-    for row in rows(verdict, emulator):
-        shown.add_row(*row)
-    return shown
+    def _drain(self) -> None:
+        """Waits until all that is shown has arrived and was read once more, which must bring nothing."""
+        interrupted = self._presses.count
+        deadline_s = time.monotonic() + DRAIN_S if interrupted else self._began_s + WHOLE_S
+        arrived: datetime | None = None
+        while time.monotonic() < deadline_s and self._presses.count <= max(1, interrupted):
+            if self._presses.count and not interrupted:
+                interrupted, deadline_s = 1, min(deadline_s, time.monotonic() + DRAIN_S)
+            self._look("stopping: what is shown drains" if interrupted else "no more records: what is shown drains")
+            set_aside = self._verdict.waiting_ids() - self._spoiled_ids()
+            arrived = None if set_aside else arrived or self._emulator.clock()
+            if arrived is not None and (interrupted or self._was_read_again(arrived)):
+                return
+
+    def _spoiled_ids(self) -> set[str]:
+        return set(self._emulator.graph.quirks.spoiled)
+
+    def _was_read_again(self, since: datetime) -> bool:
+        """Whether Graph was asked for each stream's present since then, and answered whole."""
+        edge = ticks_of(since) - TICKS_PER_SECOND
+        asked = [one for one in list(self._emulator.graph.requests) if one.window and one.time >= since]
+        read = {one.stream for one in asked if one.ends and one.status == 200 and one.window[1] >= edge}
+        return read >= set(STREAMS)
+
+    def _audits_are_read(self) -> bool:
+        return time.monotonic() - self._began_s > AUDITS_FIRST_S or self._verdict.delivered(AUDITS) > 0
+
+    def _start(self, command: str, name: str, key: str | None) -> None:
+        environment = self._emulator.environment(
+            data_path=RUN_FOLDER / name, connector={"frequency": POLL_S, "start_time": 24}, intake_key=key
+        )
+        self._connectors.append(Connector(command, environment, RUN_FOLDER / f"{name}.log"))
+
+    def _look(self, what: str) -> None:
+        began_s = time.monotonic()
+        self._verdict.take()
+        self._show.show(rows(self._verdict, self._emulator), began_s - self._began_s, what)
+        for connector in self._connectors:
+            connector.check()
+        self._presses.wait(max(0.05, 1.0 - (time.monotonic() - began_s)))
+
+    def _left_s(self) -> float:
+        assert self._ends is not None
+        return max(0.0, (self._ends - self._emulator.clock()).total_seconds())
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def _conclude(self, statuses: list[int], failure: str | None) -> int:
+        for entry in self._emulator.platform.logs:
+            if entry["level"] != "info":
+                self._say(f"{entry['level']}: {entry['message']}")
+        for line in self._programme.report(self._verdict):
+            self._say(line)
+        totals = self._verdict.totals()
+        waiting = f"{totals.waiting} still waiting" if totals.waiting else "none waiting"
+        self._say(
+            f"{totals.delivered:,} records delivered, {totals.updates} of them once more because Graph changed them, "
+            f"in {time.monotonic() - self._began_s:.0f} s: {totals.lost} lost, {totals.repeated} repeated, "
+            f"{totals.altered} altered, {waiting}. They are in {RUN_FOLDER.name}/events.jsonl."
+        )
+        if failure is not None:
+            self._say(failure)
+        elif any(statuses):
+            self._say(f"A connector ended with status {statuses}: see {RUN_FOLDER.name}/*.log.")
+        return 0 if totals.sound and not any(statuses) and failure is None else 1
 
 
 def rows(verdict: Verdict, emulator: Emulator) -> list[tuple[str, ...]]:
-    """The table's cells."""
+    """The table's cells, a row for each stream."""
     asked = [(request.stream, request.status) for request in list(emulator.graph.requests)]
     return [
         (
@@ -87,65 +170,27 @@ def rows(verdict: Verdict, emulator: Emulator) -> list[tuple[str, ...]]:
     ]
 
 
-def emulated(follow: bool) -> int:
-    """The run on the emulator; returns the exit status."""
-    console = Console()
-    rng = Random(2026)
-    began = time.monotonic()
-    tenant = furnished_tenant(datetime.now(UTC))
-    with Emulator(tenant) as emulator:
-        verdict = Verdict(tenant, emulator.intake, RUN_FOLDER / "events.jsonl", console.print)
-        arguments = {"frequency": POLL_S, "start_time": 24}
-        connectors = [
-            Connector(
-                "graph_entra_signins",
-                emulator.environment(data_path=RUN_FOLDER / "signins", connector=arguments),
-                RUN_FOLDER / "signins.log",
-            ),
-            Connector(
-                "graph_entra_audits",
-                emulator.environment(data_path=RUN_FOLDER / "audits", connector=arguments, intake_key=AUDITS_KEY),
-                RUN_FOLDER / "audits.log",
-            ),
-        ]
-        try:
-            _watch(console, verdict, emulator, connectors, rng, began, follow=follow)
-        except KeyboardInterrupt:
-            console.print("Stopping.")
-        statuses = [connector.stop() for connector in connectors]
-        verdict.take()
-        lines = [f"{entry['level']}: {entry['message']}" for entry in emulator.platform.logs]
-        return _conclude(console, verdict, lines, statuses, time.monotonic() - began)
+class _Screen:
+    """A table that is drawn again and again."""
 
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False, transient=False)
 
-def _watch(
-    console: Console,
-    verdict: Verdict,
-    emulator: Emulator,
-    connectors: list[Connector],
-    rng: Random,
-    began: float,
-    *,
-    follow: bool,
-) -> None:
-    serial = 0
-    with Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else _Lines(console) as live:
-        while True:
-            passed_s = time.monotonic() - began
-            if follow or passed_s < LIVE_S:
-                serial += 1
-                add_live(emulator.tenant, rng, serial)
-            verdict.take()
-            if isinstance(live, _Lines):
-                live.show(rows(verdict, emulator), passed_s)
-            else:
-                live.update(table(verdict, emulator, None if follow else WHOLE_S - passed_s), refresh=True)
-            settled = passed_s > LIVE_S + 17 and not any(map(verdict.waiting, STREAMS))
-            if not follow and (settled or passed_s > WHOLE_S):
-                return
-            for connector in connectors:
-                connector.check()
-            time.sleep(max(0.05, 1.0 - (time.monotonic() - began - passed_s)))
+    def __enter__(self) -> "_Screen":
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, cells: list[tuple[str, ...]], passed_s: float, what: str) -> None:
+        """Draws it."""
+        shown = Table(title=f"graph_entra on the emulator, {passed_s:.0f} s: {what}", title_justify="left")
+        for column in ("stream", "delivered", "waiting", "live lag", "requests", "throttled"):
+            shown.add_column(column, justify="left" if column == "stream" else "right")
+        for row in cells:
+            shown.add_row(*row)
+        self._live.update(shown, refresh=True)
 
 
 class _Lines:
@@ -161,50 +206,44 @@ class _Lines:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def show(self, cells: list[tuple[str, ...]], passed_s: float) -> None:
+    def show(self, cells: list[tuple[str, ...]], passed_s: float, what: str) -> None:
         """Prints a line for each stream, if it is time."""
         if passed_s < self._next_s:
             return
         self._next_s = passed_s + 10.0
+        self._console.print(f"{passed_s:5.0f} s  {what}", soft_wrap=True, highlight=False)
         for name, delivered, waiting, lag, requests, throttled in cells:
             self._console.print(
-                f"{passed_s:5.0f} s  {name:32} delivered {delivered:>6}  waiting {waiting:>6}  live lag {lag:>5}  "
+                f"         {name:32} delivered {delivered:>6}  waiting {waiting:>6}  live lag {lag:>5}  "
                 f"requests {requests:>3} ({throttled} throttled)",
                 soft_wrap=True,
                 highlight=False,
             )
 
 
-def _conclude(console: Console, verdict: Verdict, lines: list[str], statuses: list[int], took_s: float) -> int:
-    for line in lines:
-        if not line.startswith("info"):
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
-    delivered, updates, lost, repeated, altered = verdict.totals()
-    console.print(
-        f"{delivered:,} records delivered, {updates} revised by Graph and delivered again, in {took_s:.0f} s: "
-        f"{lost} lost, {repeated} repeated, {altered} altered. They are in {RUN_FOLDER.name}/events.jsonl.",
-        soft_wrap=True,
-        highlight=False,
-    )
-    ended_well = all(status == 0 for status in statuses)
-    if not ended_well:
-        console.print(f"A connector ended with status {statuses}: see {RUN_FOLDER.name}/*.log.", soft_wrap=True)
-    return 0 if ended_well and not (lost or repeated or altered) else 1
+def emulated(presses: Presses, *, follow: bool) -> int:
+    """The run on the emulator; returns the exit status."""
+    for name in ("signins", "audits"):
+        shutil.rmtree(RUN_FOLDER / name, ignore_errors=True)
+        (RUN_FOLDER / name).mkdir(parents=True)
+    for old in (*RUN_FOLDER.glob("*.log"), RUN_FOLDER / "events.jsonl"):
+        old.unlink(missing_ok=True)
+    console = Console()
+    with Emulator(Programme.furnished(datetime.now(UTC))) as emulator:
+        return Run(console, emulator, presses, follow=follow).run()
 
 
 def main() -> int:
-    """The command; returns the exit status: 0 only if nothing was lost, repeated or altered."""
-    # Ctrl-C also where the shell started this in the background with the signal ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    shutil.rmtree(RUN_FOLDER, ignore_errors=True)
-    for name in ("signins", "audits"):
-        (RUN_FOLDER / name).mkdir(parents=True)
-    if all(os.environ.get(name) for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")):
+    """The command; returns the exit status."""
+    presses = Presses()
+    presses.listen()
+    follow = os.environ.get("FOLLOW", "") not in ("", "0")
+    # Set, though empty: whoever set one of these means a tenant of their own.
+    if any(name in os.environ for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET", "CLIENT_CERTIFICATE")):
         from tests.emulator.run_real import real
 
-        return real(RUN_FOLDER)
-    return emulated(follow=os.environ.get("FOLLOW", "") not in ("", "0"))
+        return real(RUN_FOLDER, presses, follow=follow)
+    return emulated(presses, follow=follow)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
 """Real processes against the emulator."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from uuid import uuid4
 
+import psutil
 import pytest
 
 from tests.emulator import Emulator, Tenant
 from tests.emulator.intake import AUDITS_KEY, SIGNINS_KEY
-from tests.emulator.processes import Connector
+from tests.emulator.processes import ROOT, Connector
 from tests.emulator.verdict import canonical
 
 Start = Callable[..., Connector]
@@ -73,6 +79,54 @@ def until(condition: Callable[[], object], timeout_s: float = 40.0) -> None:
         time.sleep(0.05)
 
 
-def forms(texts: list[Any]) -> list[bytes]:
+def forms(texts: list[Any]) -> list[str]:
     """Records in a form that can be compared and counted, sorted."""
     return sorted(map(canonical, texts))
+
+
+class RunProcess:
+    """`make run` as a process of its own; a context manager that kills it.
+
+    Args:
+        folder: what it leaves behind lies under it.
+        variables: what is set in its environment, beside what every process has.
+    """
+
+    def __init__(self, folder: Path, variables: dict[str, str]) -> None:
+        self.folder = folder / "run"
+        self._output = folder / f"output-{uuid4()}"
+        own = {"TENANT_ID", "CLIENT_ID", "CLIENT_SECRET", "CLIENT_CERTIFICATE", "INTAKE_KEY", "INTAKE_URL", "CLOUD"}
+        plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        environment = {name: value for name, value in plain.items() if name not in own}
+        with self._output.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.emulator.run"],
+                cwd=ROOT,
+                env={**environment, "RUN_FOLDER": str(self.folder), **variables},
+                stdout=out,
+                stderr=out,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (*self.connectors(), self.process):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def said(self) -> str:
+        """Its output so far."""
+        return self._output.read_text()
+
+    def kept(self) -> list[str]:
+        """The records kept so far."""
+        return [line for file in self.folder.rglob("events.jsonl") for line in file.read_text().splitlines()]
+
+    def connectors(self) -> list[psutil.Process]:
+        """The connectors that it has started and that run."""
+        try:
+            children = psutil.Process(self.process.pid).children(recursive=True)
+            return [child for child in children if "main.py" in child.cmdline()]
+        except psutil.NoSuchProcess:
+            return []

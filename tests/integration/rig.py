@@ -5,7 +5,6 @@ are exact to the second on a machine however busy.
 """
 
 import asyncio
-import json
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -24,6 +23,7 @@ from tests.emulator import STREAMS, Emulator, GraphRequest
 from tests.emulator.instants import TICKS_PER_SECOND, ticks_of
 from tests.emulator.records import fill
 from tests.emulator.tenant import AUDITS
+from tests.emulator.verdict import canonical
 from tests.virtual import VirtualClock
 
 # Virtual, all of them.
@@ -31,19 +31,6 @@ PATIENCE_S = 6 * 3600.0
 GLANCE_S = 0.5
 PERIOD_S = 60
 STOP_S = 10.0
-
-
-def canonical(text: str | bytes) -> str:
-    """Returns a text that two JSON texts share exactly if they say the same: by member, each number digit by digit."""
-    try:
-        return json.dumps(json.loads(text, parse_int=_number, parse_float=_number), sort_keys=True)
-    except RecursionError:
-        return text if isinstance(text, str) else text.decode()
-
-
-def _number(digits: str) -> list[str]:
-    """A number as its text, in a form that no text of a record's has."""
-    return ["number", digits]
 
 
 class Run:

@@ -4,7 +4,9 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -82,22 +84,40 @@ class Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left = 10**9
         self.cuts = True
-        real_write, real_cut = os.write, os.ftruncate
+        real, disk = Path.open, self
 
-        def write(descriptor: int, content: bytes) -> int:
-            taken = min(self.left, len(content))
-            if not taken:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            self.left -= taken
-            return real_write(descriptor, bytes(content)[:taken])
+        class Raw:
+            """A file on it, opened without a buffer; one with a buffer would write again when it cuts."""
 
-        def cut(descriptor: int, size: int) -> None:
-            if not self.cuts:
-                raise OSError(errno.EIO, "Input/output error")
-            real_cut(descriptor, size)
+            def __init__(self, path: Path, *args: Any, **kwargs: Any) -> None:
+                self._file = real(path, *args, **kwargs)
+                assert isinstance(self._file, FileIO)
 
-        monkeypatch.setattr(os, "write", write)
-        monkeypatch.setattr(os, "ftruncate", cut)
+            def __enter__(self) -> "Raw":
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                self._file.close()
+
+            def tell(self) -> int:
+                return self._file.tell()
+
+            def write(self, content: memoryview) -> int:
+                taken = min(disk.left, len(content))
+                if not taken:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                disk.left -= taken
+                return self._file.write(content[:taken]) or 0
+
+            def truncate(self, size: int) -> None:
+                if not disk.cuts:
+                    raise OSError(errno.EIO, "Input/output error")
+                self._file.truncate(size)
+
+        def opened(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            return Raw(path, mode, *args, **kwargs) if mode == "ab" else real(path, mode, *args, **kwargs)
+
+        monkeypatch.setattr(Path, "open", opened)
 
 
 @pytest.mark.parametrize("cuts", [True, False], ids=["cuts", "cannot cut either"])
@@ -139,11 +159,17 @@ def test_cut_keeps_the_beginning(house: House) -> None:
 
 
 def test_a_data_path_is_made_once(house: House) -> None:
-    """The first write makes it. If it is gone later, a disk is missing: nothing is written in its place."""
+    """The first write makes it. Gone later, it is a missing disk: not empty, and nothing is written in its place."""
     files = Files(house.folder / "mounted", ManualClock())
     files.append("a/x", b"1")
     (house.folder / "mounted").rename(house.folder / "elsewhere")
-    for attempt in (lambda: files.append("a/x", b"2"), lambda: files.replace("a/y", b"2")):
+    attempts: list[Callable[[], object]] = [
+        lambda: files.append("a/x", b"2"),
+        lambda: files.replace("a/y", b"2"),
+        lambda: files.read("a/x"),
+        lambda: files.names("a"),
+    ]
+    for attempt in attempts:
         with pytest.raises(StorageFailed, match="the data path is gone"):
             attempt()
     assert not (house.folder / "mounted").exists()

@@ -10,6 +10,7 @@ import pytest
 import requests
 import urllib3.exceptions
 
+from graph_entra.clock import SystemClock
 from graph_entra.delivery import intake_http
 from graph_entra.delivery.intake_http import event_ids, meaning
 from graph_entra.errors import IntakeRefused, IntakeTimedOut, IntakeUnavailable
@@ -148,7 +149,7 @@ def session() -> requests.Session:
     """A session over the intake's connections."""
     made = requests.Session()
     made.trust_env = False
-    made.mount("http://", intake_http._OneLimit())
+    made.mount("http://", intake_http._OneLimit(SystemClock()))
     return made
 
 

@@ -279,6 +279,10 @@ def test_a_problem_ends_for_the_stream_that_is_served(desk: Desk) -> None:
     desk.serve(ONE, "edge")
     assert desk.problems.open() == {"graph": 1}
     desk.serve(ONE, "unread")
+    desk.fail(GraphRefused(400, "UnknownError", "Unsupported Query."), ONE, "unread")
+    desk.serve(ONE, "edge")
+    assert desk.problems.open() == {"graph": 1}, "a refusal of one question says nothing of another"
+    desk.serve(ONE, "unread")
     desk.fail(FORBIDDEN, ONE, "unread")
     desk.serve(TWO, "unread")
     assert desk.problems.open() == {"graph": 1}
@@ -452,6 +456,12 @@ def test_our_own_texts_are_shown(desk: Desk) -> None:
     ((_, text),) = desk.fail(IntakeUnavailable("the intake answered 502"), None, None, times=2)
     assert "the intake answered 502" in text
     assert INTAKE_DOWN.cause in text
+
+
+def test_a_detail_that_is_a_sentence_ends_once(desk: Desk) -> None:
+    """Graph's messages end in a full stop, and ours do not."""
+    ((_, text),) = desk.fail(GraphRefused(400, "BadRequest", "Unknown member."), times=2)
+    assert "Unknown member. Tries:" in text
 
 
 def test_every_kind_of_the_tree_is_a_label() -> None:

@@ -396,6 +396,17 @@ def test_two_with_backlog_share_evenly() -> None:
     assert min(share.least for share in shares) >= 0.35, shares
 
 
+def test_the_larger_share_changes_hands() -> None:
+    """Five do not halve: each of two with backlog has three of them for some of the time."""
+    for seed in SEEDS:
+        world = simulate(seed, with_backlog("a"), with_backlog("b", start_s=0.4), seconds=3 * HOUR_S)
+        ahead = set()
+        for begin_s in range(MINUTE_S, int(3 * HOUR_S), 300):
+            slice_ = [who for at_s, who, answered in world.asked if answered and begin_s <= at_s < begin_s + 300]
+            ahead |= {who for who in "ab" if slice_.count(who) > 0.55 * len(slice_)}
+        assert ahead == {"a", "b"}
+
+
 def test_one_that_starts_later_gets_its_share() -> None:
     """The first has had the whole limit for an hour: the second has its part within minutes."""
     for seed in SEEDS:
