@@ -48,6 +48,7 @@ class EntraConnector(IntakeHttp, Lifecycle):
         super().__init__(*args, **kwargs)
         self._problems = ProblemLog(self.write, self.clock)
         self._graph_clock = GraphClock(self.clock)
+        self.module.clock = self.clock
         self._schedule: Schedule | None = None
         self._lag = metrics.Lag(0.0, self.clock)
         self._clock_told = False
