@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from graph_entra.reading.lanes import StreamState
 
 from graph_entra.delivery.intake import Intake, batches
 from graph_entra.microsoft import pages as records
 from graph_entra.reading import collector, lanes
 from graph_entra.reading.collector import Collector
-from graph_entra.reading.lanes import StreamState
 from graph_entra.records import Page, Record, Taken
 from graph_entra.state.context import CONTEXT_FILE, ContextStore
 from graph_entra.state.files import Files

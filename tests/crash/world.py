@@ -11,10 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from graph_entra.reading.lanes import RETENTION_MARGIN_S, RETENTION_S
+
 from graph_entra.delivery.intake import Intake
 from graph_entra.errors import GraphEntraError
 from graph_entra.reading import collector, lanes
-from graph_entra.reading.lanes import RETENTION_MARGIN_S, RETENTION_S
 from graph_entra.reading.schedule import WIDEST_S
 from graph_entra.state import context as store
 from graph_entra.streams import DAY_S, HOUR_S, sign_in_stream
