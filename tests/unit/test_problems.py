@@ -303,6 +303,22 @@ def test_what_graph_answers_now_counts(desk: Desk) -> None:
     assert desk.problems.open() == {"graph": 1}
 
 
+def test_what_stops_a_whole_stream_takes_over_from_all_its_work(desk: Desk) -> None:
+    """Each work got one 401, then the polls get 403: what is not tried meanwhile makes no line of its own."""
+    for work in ("unread", "look", "again"):
+        desk.fail(TokenRefused("401"), ONE, work, every_s=1)
+    desk.fail(FORBIDDEN, ONE, "edge", times=60, every_s=60)
+    assert desk.levels() == ["error"]
+    assert desk.problems.open() == {"graph": 1}
+
+
+def test_another_work_is_told_only_while_it_fails(desk: Desk) -> None:
+    """A look that failed once, and was not tried again since, is no line five minutes later."""
+    desk.fail(DOWN, ONE, "look")
+    desk.clock.advance(400)
+    assert desk.serve(ONE, "edge") + desk.serve(TWO, "edge") == []
+
+
 def test_a_login_that_fails_is_the_trouble(desk: Desk) -> None:
     """A token is refused, and no new one is to be had: Graph's 401 is no problem beside that."""
     desk.fail(TokenRefused("401"))
