@@ -119,7 +119,7 @@ class ProblemLog:
         clock: the time.
 
     Attributes:
-        worked: this configuration has worked before.
+        worked: this configuration has worked, in this run or (which is for the owner to set) in one before.
     """
 
     def __init__(self, log: Log, clock: Clock) -> None:
@@ -169,6 +169,7 @@ class ProblemLog:
         """Graph answered a page of this stream: the login works, and so does this."""
         now_s = self._clock.monotonic()
         with self._lock:
+            self.worked = True
             self._served_s[stream] = now_s
             self._forget(lambda problem, met: _ends(problem, met, stream, work, now_s))
             self._end(now_s)

@@ -345,8 +345,10 @@ async def test_each_cause_from_its_first_line_to_its_recovery(case: Case, rig: R
 async def test_critical_after_minutes_or_hours(name: str, rig: Rig, *, worked: bool, least_s: float) -> None:
     """First an error; then the one critical, at which the platform stops us: late, if it has worked before."""
     async with rig.collecting(STREAM) as run:
-        run.connector._problems.worked = worked
+        if worked:
+            await run.until(lambda: len(rig.graph_requests) > 2, "a first round")
         CASES[name].arrange(rig.emulator)
+        rig.emulator.login.revoke()
         await run.until(run.complaints, "an error")
         began_s = rig.clock.monotonic()
         await run.until(lambda: run.said(level="critical"), "the critical line", 7 * HOUR_S)
@@ -526,7 +528,6 @@ async def test_a_day_of_troubles(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> N
 
     emulator = rig.emulator
     async with rig.collecting(*KINDS, frequency=60) as run:
-        run.connector._problems.worked = True
         await records_for(run, 3600)
         outage = Fault.status(503)
         await trouble(
