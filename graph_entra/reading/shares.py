@@ -26,7 +26,7 @@ WEIGHTS: Final = {
     "round": 1,
 }
 # So many pages may the edge be ahead of its share before it waits: a burst is read at once.
-_EDGE_AHEAD_PAGES: Final = 30
+_EDGE_AHEAD_PAGES: Final = 8
 
 Key = tuple[str, str]
 
