@@ -43,22 +43,22 @@ SIGN_IN_TYPES: Final[tuple[SignInType, ...]] = (
     "managedIdentity",
 )
 
-# A change of one of these is news to a detection rule; a change of any other member is not pushed again. They are the
-# members that the version has: riskEventTypes is v1.0's alone, the last two are beta's.
-_MATERIAL_IN_BOTH: Final = (
+# A change of one of these is news to a detection rule; a change of any other member is not pushed again. What a version
+# does not have is null in every record of it: riskEventTypes is v1.0's alone, the two before it are beta's.
+SIGN_IN_MATERIAL: Final = (
     "status.errorCode",
     "conditionalAccessStatus",
+    "authenticationRequirement",
     "riskDetail",
     "riskLevelAggregated",
     "riskLevelDuringSignIn",
     "riskState",
+    "riskEventTypes",
+    "riskEventTypes_v2",
 )
-SIGN_IN_MATERIAL: Final[Mapping[ApiVersion, tuple[str, ...]]] = MappingProxyType(
-    {
-        "v1.0": (*_MATERIAL_IN_BOTH, "riskEventTypes"),
-        "beta": (*_MATERIAL_IN_BOTH, "riskEventTypes_v2", "authenticationRequirement"),
-    }
-)
+# Of interactive sign-ins in full detail. Another set than that of v1.0, under which the same records are known: so the
+# ledger knows that a difference between the two is the version's, and no change (state/ledger.py).
+FULL_MATERIAL: Final = tuple(member for member in SIGN_IN_MATERIAL if member != "riskEventTypes")
 AUDIT_MATERIAL: Final = ("result", "resultReason")
 
 
@@ -133,11 +133,11 @@ def sign_in_stream(kind: SignInType, *, beta_only: bool, full: bool = False) -> 
             (https://learn.microsoft.com/graph/api/resources/signin).
         full: read interactive sign-ins from beta too, with some 40 members more, and from v1.0 while beta is refused.
     """
-    beta = Stream(kind, "signIns", "beta", "createdDateTime", SIGN_IN_MATERIAL["beta"], event_type=kind)
+    beta = Stream(kind, "signIns", "beta", "createdDateTime", SIGN_IN_MATERIAL, event_type=kind)
     if kind != "interactiveUser" or beta_only:
         return beta
-    standard = Stream(kind, "signIns", "v1.0", "createdDateTime", SIGN_IN_MATERIAL["v1.0"])
-    return replace(beta, otherwise=standard) if full else standard
+    standard = Stream(kind, "signIns", "v1.0", "createdDateTime", SIGN_IN_MATERIAL)
+    return replace(beta, material=FULL_MATERIAL, otherwise=standard) if full else standard
 
 
 def graph_time(second: int) -> str:
