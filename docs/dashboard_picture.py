@@ -27,6 +27,10 @@ from tests.emulator.programme import Programme
 RUN_S = 300.0
 OUTAGE_S = (170.0, 215.0)
 EVERY_S = 2
+CAPTION = (
+    "Five minutes of both connectors on the emulator, computed by Prometheus: a day of history first, one record that "
+    "Graph cannot serve, a short outage of the intake, Graph down from 2:50 to 3:35."
+)
 COLUMN, HEIGHT = 420, 204
 COLOURS = ("#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#f2495c", "#b877d9", "#8ab8ff", "#ffa6b0", "#96d98d", "#ffcb7d")
 Line = list[tuple[float, float]]
@@ -126,9 +130,8 @@ def draw(lines: list[list[tuple[str, Line]]]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, '
         f'sans-serif" font-size="12"><style>{style}</style><rect width="{width}" height="{height}" fill="#111217"/>'
-        '<text x="16" y="30" font-size="20">Microsoft Entra ID (Graph API)</text><text x="16" y="50" class="s">Five '
-        "minutes of both connectors on the emulator, computed by Prometheus: a day of history first, one record that Graph "
-        "cannot serve, a short outage of the intake, Graph down from 2:50 to 3:35.</text>" + "".join(parts) + "</svg>"
+        '<text x="16" y="30" font-size="20">Microsoft Entra ID (Graph API)</text>'
+        f'<text x="16" y="50" class="s">{CAPTION}</text>' + "".join(parts) + "</svg>"
     )
 
 
