@@ -38,7 +38,7 @@ DRAIN_S = 20.0
 # neither knows of the other: side by side they would begin with a burst of 429s.
 AUDITS_FIRST_S = 15.0
 # Both connectors share Graph's 5 requests in 10 s; five streams on the default of 60 s would be a dull show.
-POLL_S = 20
+POLL_S = 30
 _STREAM_NAMES = {**{kind: f"sign-ins: {kind}" for kind in SIGN_IN_TYPES}, AUDITS: "directory audits"}
 
 
