@@ -214,7 +214,7 @@ class EntraConnector(IntakeHttp, Lifecycle):
         if self._schedule is not None:
             self._schedule.alive()
         metrics.push_failed("passes")
-        self._problems.failed(fault, None, None, 20)
+        self._problems.failed(fault, None, None, fault.next_try_s)
 
     def _note_progress(self, progress: Progress) -> None:
         stream, coverage = progress.stream, progress.coverage

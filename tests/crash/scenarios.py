@@ -5,19 +5,16 @@ Most end a day later with every question asked: see ``World.run_out``.
 
 from __future__ import annotations
 
-import asyncio
 import math
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from graph_entra.microsoft.rate_limit import SPACING_S
 from graph_entra.reading import coverage as coverage_rules
-from graph_entra.reading.coverage import LOOKS
 from graph_entra.streams import DAY_S, HOUR_S, graph_time
 from tests.crash.model import Spoils
 from tests.crash.world import BACKGROUND, INTERACTIVE, Broken, World, add_many
@@ -30,7 +27,9 @@ def _must(check: str, holds: bool, detail: object = "") -> None:
         raise Broken(check, str(detail))
 
 
-def _arrive(world: World, minutes: int, *, late_s: float = 0.0, per_minute: int = 1, stream: str = "interactiveUser") -> None:
+def _arrive(
+    world: World, minutes: int, *, late_s: float = 0.0, per_minute: int = 1, stream: str = "interactiveUser"
+) -> None:
     """Records arrive for so long, and are read meanwhile."""
     for _ in range(minutes):
         for index in range(per_minute):

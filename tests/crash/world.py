@@ -1,7 +1,8 @@
 """One installed connector in the model: what a person would do with it, and what a person would complain about.
 
 The real Schedule, plan, shares, rate limiter, Collector, coverage, ledger, files, Intake and problem log run in virtual
-time; Graph, the intake behind the push, the disk and the clocks are models. A kill throws everything away but the folder.
+time; Graph, the intake behind the push, the disk and the clocks are models. A kill throws everything away but the
+folder.
 """
 
 from __future__ import annotations
@@ -302,8 +303,9 @@ class World:
         self.wire.disarm()
         # The longest period that can be configured, and fewer rounds: more of the clock for each page.
         self.period_s = HOUR_S
-        with patch.object(schedule, "_NOTHING_DUE_S", 900.0), patch.object(
-            schedule, "ROUND_EVERY_S", max(schedule.ROUND_EVERY_S, 4.0 * HOUR_S)
+        with (
+            patch.object(schedule, "_NOTHING_DUE_S", 900.0),
+            patch.object(schedule, "ROUND_EVERY_S", max(schedule.ROUND_EVERY_S, 4.0 * HOUR_S)),
         ):
             self.stop()
             self.run(hours * HOUR_S)

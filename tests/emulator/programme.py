@@ -127,9 +127,7 @@ class Programme:
             )
         if self.spoiled is not None:
             wait_s = _waits_s(verdict, [self.spoiled])
-            how = (
-                f"it arrived {wait_s[0]:.0f} s after Graph could" if wait_s else "it is asked for again later"
-            )
+            how = f"it arrived {wait_s[0]:.0f} s after Graph could" if wait_s else "it is asked for again later"
             yield f"One record that Graph could not serve for {SPOILED_S:.0f} s, nor any page that held it: {how}."
 
 
