@@ -81,12 +81,14 @@ def prometheus(pages: Pages, folder: Path) -> Iterator[str]:
         text=True,
     )
     assert process.stderr is not None
-    address = ""
+    address, ready = "", False
     try:
         for line in process.stderr:
             if found := re.search(r"Listening on.*?address=([\d.:\[\]]+)", line):
                 address = found[1]
-            if "ready to receive web requests" in line:
+            # The two lines come from two threads, in either order.
+            ready = ready or "ready to receive web requests" in line
+            if ready and address:
                 break
         yield f"http://{address}"
     finally:
