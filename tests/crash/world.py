@@ -187,6 +187,7 @@ class World:
         self.history_s = history_s
         self.forward_updates = forward_updates
         self.streams = streams
+        self.page_records = page_records
         self.seed = seed
         self.folder = tempfile.mkdtemp(prefix="graph_entra-", dir=_MEMORY if _MEMORY.is_dir() else None)
         self.origins_s: dict[str, int] = {}
@@ -226,8 +227,8 @@ class World:
             change(patch.object(module, "MOST_RECORDS", most))
         change(patch.object(outcomes, "FEWEST_RECORDS", max(1, int(outcomes.FEWEST_RECORDS * scale))))
         change(patch.object(polls, "_FREE_PAGE_RECORDS", polls._FREE_PAGE_RECORDS * scale))
-        # From a page down to one record in three steps, as from 1,000.
-        change(patch.object(coverage_rules, "_PAGE_STEP", max(2, round(page_records ** (1 / 3)))))
+        # Down to one record, as from 1,000.
+        change(patch.object(coverage_rules, "_PAGE_STEP", 2))
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -368,14 +369,16 @@ class World:
         if max(faults) + RECOVERS_S > now or self.graph.mood.left_out or self.disk.full:
             return
         well_since = max(faults)
+        # More than a page: then the few that are shown latest wait for a look.
+        crowded = len(self.graph.records) - len(self.graph.created_before(now - 900)) > self.page_records * 0.8
         slack_s = 4 * self.graph.mood.answer_s[1] + 60
         for record in self._missing():
             late_s = record.visible - record.created
             since = max(record.visible, well_since + RECOVERS_S)
             row = self._row(record)
-            if row is None or row.looked_s is None or row.trouble is not None:
+            if row is None or row.looked_s is None or row.trouble is not None or record.number in self.intake.refuses:
                 continue
-            if late_s <= 300 and now - since > 2 * self.period_s + slack_s:
+            if late_s <= (0 if crowded else 300) and now - since > 2 * self.period_s + slack_s:
                 raise Broken("fresh", f"{self._about(record)}, and polls have gone by")
             for age_s in LOOKS:
                 by = max(since, record.created + age_s)
