@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from graph_entra.delivery.cut import fit
 from graph_entra.delivery.intake import Intake, Suspect
-from graph_entra.errors import GraphEntraError, GraphUnavailable, PagingBroken
+from graph_entra.errors import GraphEntraError, GraphUnavailable, PagingBroken, StorageFailed
 from graph_entra.reading import coverage as coverage_rules
 from graph_entra.reading.coverage import Coverage, Row
 from graph_entra.records import Page, Record, Taken
@@ -136,7 +136,9 @@ class Collector:
             self.coverage, aside = coverage_rules.failed(
                 self.coverage, stretch, int(self._now_s()), why, served_elsewhere=served_elsewhere
             )
-            await asyncio.to_thread(self._save)
+            with suppress(StorageFailed):
+                # On a full disk: it is known here, and the next page's save writes it or is told.
+                await asyncio.to_thread(self._save)
             return aside
 
     async def read(self, window: Window) -> Reading:

@@ -203,6 +203,7 @@ class World:
         self.delivered_at: dict[int, float] = {}
         self._checked = 0
         self._checked_lines = 0
+        self._false: list[Broken] = []
         self._patches = ExitStack()
         self._patches.enter_context(patch.object(files, "os", WiredOs(self.disk)))
         if page_records != PAGE_RECORDS:
@@ -343,9 +344,9 @@ class World:
         self._checked = len(self.intake.pushed)
 
     def _check_lines(self) -> None:
+        if self._false:
+            raise self._false[0]
         for at, line, _ in self.lines[self._checked_lines :]:
-            if "nothing was lost" in line and (told := self._aside()):
-                raise Broken("false line", f"{line!r}, while {told} is set aside")
             if "are lost" in line or "lost:" in line:
                 for _, end in _TIMES.findall(line):
                     if datetime.fromisoformat(end).timestamp() > at - RETENTION_S + RETENTION_MARGIN_S:
@@ -456,6 +457,8 @@ class World:
     def log(self, line: str, level: str) -> None:
         """A line of the connector's."""
         self.lines.append((self.clock.now, line, level))
+        if "nothing was lost" in line and (told := self._aside(line)):
+            self._false.append(Broken("false line", f"{line!r}, while {told} is set aside"))
 
     def on_damage(self, name: str, why: str) -> None:
         """A file was set aside."""
@@ -468,9 +471,11 @@ class World:
         rows = self.coverage(record.stream).rows
         return next((row for row in rows if row.start_s <= record.created < row.end_s), None)
 
-    def _aside(self) -> list[Row]:
-        assert self.process is not None
-        troubled = [row for collector in self.process.collectors for row in collector.coverage.troubled]
+    def _aside(self, line: str) -> list[Row]:
+        """What is set aside of the streams that a line names; of all, if it names none."""
+        collectors = self.process.collectors if self.process is not None else []
+        named = [one for one in collectors if one.stream.key in line.partition(":")[0]] or collectors
+        troubled = [row for collector in named for row in collector.coverage.troubled]
         return [row for row in troubled if row.trouble is not None and row.trouble.told]
 
     def _missing(self) -> list[Shown]:
