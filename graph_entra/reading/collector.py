@@ -15,7 +15,13 @@ from typing import Final, Protocol
 
 from graph_entra.delivery.cut import fit
 from graph_entra.delivery.intake import Intake, Suspect
-from graph_entra.errors import GraphEntraError, GraphRefused, GraphUnavailable, StorageFailed
+from graph_entra.errors import (
+    GraphEntraError,
+    GraphRefused,
+    GraphUnavailable,
+    PagingBroken,
+    StorageFailed,
+)
 from graph_entra.reading import coverage as coverage_rules
 from graph_entra.reading.coverage import Coverage, Row
 from graph_entra.records import Page, Record, Taken
@@ -201,6 +207,9 @@ class Collector:
                         await _finish(asyncio.to_thread(self._take, reading, page, reached_s, new_at_s))
                     if page.broken is not None:
                         raise GraphUnavailable(page.broken)
+                    if is_last and reached_s is None:
+                        raise PagingBroken("Graph's last page is full, and nothing tells whether more is behind it")
+                    # Not amid the first second: it would be asked for again, and left at the same place.
                     if reading.pages >= MOST_PAGES and reading.reached_s > window.start_s:
                         break
                     del page  # not kept while the next one is fetched and parsed
@@ -213,10 +222,11 @@ class Collector:
         in_order_s = order.reached_s(page)
         if not is_last or page.broken is not None:
             return in_order_s
-        if len(page.records) >= window.page_records and in_order_s is not None and in_order_s > window.start_s:
-            # A full last page: chains have been seen to end early. It is asked on from its last second.
-            return in_order_s
-        return window.end_s
+        if len(page.records) < window.page_records or window.end_s - window.start_s <= 1:
+            return window.end_s
+        # A full last page: chains have been seen to end early. It is asked on from its last second; where that is not
+        # known, in parts.
+        return in_order_s if in_order_s is not None and in_order_s > window.start_s else None
 
     def _take(self, reading: Reading, page: Page, reached_s: int | None, new_at_s: list[int]) -> None:
         now_s = int(self._now_s())

@@ -391,6 +391,10 @@ class GraphModel:
         now = self._clock.now
         return [record for record in by_time[low:high] if record.visible <= now]
 
+    def created_before(self, second: float) -> list[Shown]:
+        """The records that were created before then."""
+        return [record for record in self.records if record.created < second]
+
     async def pages(self, stream: Stream, window: Window) -> AsyncGenerator[tuple[Page, bool]]:
         """Answer one window, as of the moment at which it was asked for."""
         chunks: list[list[Shown]] | None = None

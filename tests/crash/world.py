@@ -188,6 +188,7 @@ class World:
         self.history_s = history_s
         self.forward_updates = forward_updates
         self.streams = streams
+        self.page_records = page_records
         self.seed = seed
         self.folder = tempfile.mkdtemp(prefix="graph_entra-", dir=_MEMORY if _MEMORY.is_dir() else None)
         self.origins_s: dict[str, int] = {}
@@ -203,6 +204,7 @@ class World:
         self.delivered_at: dict[int, float] = {}
         self._checked = 0
         self._checked_lines = 0
+        self._false: list[Broken] = []
         self._patches = ExitStack()
         self._patches.enter_context(patch.object(files, "os", WiredOs(self.disk)))
         if page_records != PAGE_RECORDS:
@@ -227,8 +229,8 @@ class World:
             change(patch.object(module, "MOST_RECORDS", most))
         change(patch.object(outcomes, "FEWEST_RECORDS", max(1, int(outcomes.FEWEST_RECORDS * scale))))
         change(patch.object(polls, "_FREE_PAGE_RECORDS", polls._FREE_PAGE_RECORDS * scale))
-        # From a page down to one record in three steps, as from 1,000.
-        change(patch.object(coverage_rules, "_PAGE_STEP", max(2, round(page_records ** (1 / 3)))))
+        # Down to one record, as from 1,000.
+        change(patch.object(coverage_rules, "_PAGE_STEP", 2))
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -344,9 +346,9 @@ class World:
         self._checked = len(self.intake.pushed)
 
     def _check_lines(self) -> None:
+        if self._false:
+            raise self._false[0]
         for at, line, _ in self.lines[self._checked_lines :]:
-            if "nothing was lost" in line and (told := self._aside()):
-                raise Broken("false line", f"{line!r}, while {told} is set aside")
             if "are lost" in line or "lost:" in line:
                 for _, end in _TIMES.findall(line):
                     if datetime.fromisoformat(end).timestamp() > at - RETENTION_S + RETENTION_MARGIN_S:
@@ -370,14 +372,16 @@ class World:
         if max(faults) + RECOVERS_S > now or self.graph.mood.left_out or self.disk.full:
             return
         well_since = max(faults)
+        # More than a page: then the few that are shown latest wait for a look.
+        crowded = len(self.graph.records) - len(self.graph.created_before(now - 900)) > self.page_records * 0.8
         slack_s = 4 * self.graph.mood.answer_s[1] + 60
         for record in self._missing():
             late_s = record.visible - record.created
             since = max(record.visible, well_since + RECOVERS_S)
             row = self._row(record)
-            if row is None or row.looked_s is None or row.trouble is not None:
+            if row is None or row.looked_s is None or row.trouble is not None or record.number in self.intake.refuses:
                 continue
-            if late_s <= 300 and now - since > 2 * self.period_s + slack_s:
+            if late_s <= (0 if crowded else 300) and now - since > 2 * self.period_s + slack_s:
                 raise Broken("fresh", f"{self._about(record)}, and polls have gone by")
             for age_s in LOOKS:
                 by = max(since, record.created + age_s)
@@ -455,6 +459,8 @@ class World:
     def log(self, line: str, level: str) -> None:
         """A line of the connector's."""
         self.lines.append((self.clock.now, line, level))
+        if "nothing was lost" in line and (told := self._aside(line)):
+            self._false.append(Broken("false line", f"{line!r}, while {told} is set aside"))
 
     def on_damage(self, name: str, why: str) -> None:
         """A file was set aside."""
@@ -467,9 +473,11 @@ class World:
         rows = self.coverage(record.stream).rows
         return next((row for row in rows if row.start_s <= record.created < row.end_s), None)
 
-    def _aside(self) -> list[Row]:
-        assert self.process is not None
-        troubled = [row for collector in self.process.collectors for row in collector.coverage.troubled]
+    def _aside(self, line: str) -> list[Row]:
+        """What is set aside of the streams that a line names; of all, if it names none."""
+        collectors = self.process.collectors if self.process is not None else []
+        named = [one for one in collectors if one.stream.key in line.partition(":")[0]] or collectors
+        troubled = [row for collector in named for row in collector.coverage.troubled]
         return [row for row in troubled if row.trouble is not None and row.trouble.told]
 
     def _missing(self) -> list[Shown]:

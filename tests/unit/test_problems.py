@@ -583,7 +583,8 @@ def test_a_trouble_that_stopped_a_stream_is_told_as_a_stretch(desk: Desk) -> Non
     """The failures that led there are over; their line is not left hanging."""
     desk.fail(DOWN, ONE, "unread", times=12, every_s=30)
     desk.problems.troubled(ONE, (START_S, START_S + 1), "500", 3600)
-    assert desk.levels() == ["warning", "info", "error"]
+    assert desk.levels() == ["warning", "error", "info"]
+    assert "nothing was lost" not in desk.lines[2][1]
     assert desk.problems.open() == {"troubled": 1}
 
 
