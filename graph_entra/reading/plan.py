@@ -29,7 +29,7 @@ EndOf = Callable[[int, int], int]
 
 
 def edge_window(coverage: Coverage, now_s: int, reach_s: int) -> Window | None:
-    """What a poll reads; None if no second has passed since the last one.
+    """What a poll reads; None if nothing can be read up to now: no second has passed, or trouble reaches to the present.
 
     Args:
         coverage: what is known.
