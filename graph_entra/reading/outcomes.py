@@ -85,8 +85,12 @@ class Outcomes:
             reader.target_records = min(MOST_RECORDS, reader.target_records * _GROWS)
         self._problems.served(reader.key, reading.window.work)
         self._problems.stored()
-        if reading.window.work == "troubled" and not reading.aside:
-            self._problems.readable(reader.key, (reading.window.start_s, reading.reached_s))
+        read = reading.window.start_s, reading.reached_s
+        # A record that the intake still refuses keeps its place in trouble.
+        if reading.window.work == "troubled" and not any(
+            row.start_s < read[1] and read[0] < row.end_s for row in reader.coverage.troubled
+        ):
+            self._problems.readable(reader.key, read)
 
     async def _failed(self, reader: Reader, reading: Reading, error: Exception) -> None:
         now_s = self._clock.monotonic()

@@ -17,7 +17,7 @@ from typing import Final
 # fit, follows from it: the one that brings least, the look at 15 min.
 WEIGHTS: Final = {
     "edge": 150,
-    "unread": 18,
+    "unread": 40,
     "look 15 min": 8,
     "look 2 h": 9,
     "look 24 h": 11,
