@@ -15,7 +15,13 @@ from typing import Final, Protocol
 
 from graph_entra.delivery.cut import fit
 from graph_entra.delivery.intake import Intake, Suspect
-from graph_entra.errors import GraphEntraError, GraphUnavailable, StorageFailed
+from graph_entra.errors import (
+    GraphEntraError,
+    GraphRefused,
+    GraphUnavailable,
+    PagingBroken,
+    StorageFailed,
+)
 from graph_entra.reading import coverage as coverage_rules
 from graph_entra.reading.coverage import Coverage, Row
 from graph_entra.records import Page, Record, Taken
@@ -29,6 +35,8 @@ from graph_entra.streams import DAY_S, Stream, Stretch, Window, Work
 STOP_GRACE_S: Final = 3.0
 # A chain of pages that comes oldest first is left after so many: long ones break, and what is left can be planned anew.
 MOST_PAGES: Final = 15
+# A version that was refused is asked for again after so long.
+PREFER_AGAIN_S: Final = 3600.0
 # So often is a record refused before the stretch that waits for it is told as one in trouble.
 TRIES_BEFORE_TOLD: Final = 4
 
@@ -89,6 +97,7 @@ class Collector:
         on_taken: told of each batch that was delivered and noted, and of each page.
         on_new: told when the records were created that polls and looks saw for the first time.
         on_damage: told of each file that was set aside.
+        on_version: told that the stream is read otherwise, and why; and, without a reason, that it is as it should be.
     """
 
     def __init__(
@@ -106,6 +115,7 @@ class Collector:
         on_taken: Callable[[Taken], None],
         on_new: Callable[[str, Sequence[int]], None],
         on_damage: Callable[[str, str], None],
+        on_version: Callable[[Stream, GraphRefused | None], None] = lambda _stream, _why: None,
     ) -> None:
         self.stream = stream
         self._store = store
@@ -116,6 +126,11 @@ class Collector:
         self._now_s = now_s
         self._on_taken = on_taken
         self._on_new = on_new
+        self._on_version = on_version
+        self._on_damage = on_damage
+        self._files = files
+        self._preferred = stream
+        self._prefer_again_s = 0.0
         self._ledger = Ledger(files, stream, on_damage)
         # Windows of a stream that are in flight together take turns: two may hold the same record.
         self._turn = asyncio.Lock()
@@ -154,18 +169,47 @@ class Collector:
         Raises:
             Exception: only what is no GraphEntraError.
         """
+        trial = self.stream is not self._preferred and self._now_s() >= self._prefer_again_s
+        if trial:
+            await self._read_as(self._preferred)
+        stream = self.stream
+        reading = await self._read(stream, window)
+        if isinstance(reading.error, GraphRefused) and stream.otherwise is not None and (trial or _is_probe(window)):
+            # Not even the last second is answered, or not yet again: it is the version, not something in the window.
+            await self._read_as(stream.otherwise)
+            self._prefer_again_s = self._now_s() + PREFER_AGAIN_S
+            if not trial:
+                self._on_version(stream.otherwise, reading.error)
+            return await self._read(stream.otherwise, window)
+        if trial and reading.error is None:
+            self._on_version(stream, None)
+        return reading
+
+    async def _read_as(self, stream: Stream) -> None:
+        """Read another version of the same records from now on; what is known of them is known under either."""
+        async with self._turn:
+            self.stream = stream
+            self._ledger = await asyncio.to_thread(Ledger, self._files, stream, self._on_damage)
+            self._ledger.keep(self.coverage.read_again())
+
+    async def _read(self, stream: Stream, window: Window) -> Reading:
         reading = Reading(window, int(self._now_s()), window.start_s)
         order = _Order(window)
         new_at_s: list[int] = []
         try:
-            async with aclosing(self._source.pages(self.stream, window)) as pages:
+            async with aclosing(self._source.pages(stream, window)) as pages:
                 async for page, is_last in pages:
                     reading.pages += 1
                     reached_s = self._reached_s(window, order, page, is_last=is_last)
                     async with self._turn:
+                        if stream is not self.stream:
+                            return reading  # another version is read by now: this is due as before
                         await _finish(asyncio.to_thread(self._take, reading, page, reached_s, new_at_s))
                     if page.broken is not None:
                         raise GraphUnavailable(page.broken)
+                    if is_last and reached_s is None:
+                        raise PagingBroken("Graph's last page is full, and nothing tells whether more is behind it")
+                    # Not amid the first second: it would be asked for again, and left at the same place.
                     if reading.pages >= MOST_PAGES and reading.reached_s > window.start_s:
                         break
                     del page  # not kept while the next one is fetched and parsed
@@ -178,10 +222,11 @@ class Collector:
         in_order_s = order.reached_s(page)
         if not is_last or page.broken is not None:
             return in_order_s
-        if len(page.records) >= window.page_records and in_order_s is not None and in_order_s > window.start_s:
-            # A full last page: chains have been seen to end early. It is asked on from its last second.
-            return in_order_s
-        return window.end_s
+        if len(page.records) < window.page_records or window.end_s - window.start_s <= 1:
+            return window.end_s
+        # A full last page: chains have been seen to end early. It is asked on from its last second; where that is not
+        # known, in parts.
+        return in_order_s if in_order_s is not None and in_order_s > window.start_s else None
 
     def _take(self, reading: Reading, page: Page, reached_s: int | None, new_at_s: list[int]) -> None:
         now_s = int(self._now_s())
@@ -317,6 +362,10 @@ class _Fresh:
             refused=[refused] if refused else [],
             newest_s=max((record.created_s for record in batch if record.created_s is not None), default=None),
         )
+
+
+def _is_probe(window: Window) -> bool:
+    return window.work == "edge" and window.end_s - window.start_s <= 1
 
 
 def _place(suspect: Suspect, stretch: Stretch) -> Stretch:

@@ -49,7 +49,9 @@ MOST_ROWS: Final = 400
 
 ASIDE_S: Final = HOUR_S
 _FIRST_PAUSE_S: Final = 5
-_LONGEST_PAUSE_S: Final = 600
+# A poll tells at once whether it is the place or the stream: longer pauses would only delay the next halving. And a
+# stream that is not served at all is left alone by reading/schedule.py.
+_LONGEST_PAUSE_S: Final = 10
 # In one second, ever smaller pages deliver the neighbours of a record that cannot be served, from both ends.
 _PAGE_STEP: Final = 10
 

@@ -85,12 +85,8 @@ class Outcomes:
             reader.target_records = min(MOST_RECORDS, reader.target_records * _GROWS)
         self._problems.served(reader.key, reading.window.work)
         self._problems.stored()
-        read = reading.window.start_s, reading.reached_s
-        # A record that the intake still refuses keeps its place in trouble.
-        if reading.window.work == "troubled" and not any(
-            row.start_s < read[1] and read[0] < row.end_s for row in reader.coverage.troubled
-        ):
-            self._problems.readable(reader.key, read)
+        if reading.window.work == "troubled" and not _is_set_aside(reader, reading):
+            self._problems.readable(reader.key, (reading.window.start_s, reading.reached_s))
 
     async def _failed(self, reader: Reader, reading: Reading, error: Exception) -> None:
         now_s = self._clock.monotonic()
@@ -138,3 +134,10 @@ class Outcomes:
             # Is it the place, or the stream? A poll tells.
             reader.poll_due_s = min(reader.poll_due_s, now_s)
             self._problems.failed(error, reader.key, reading.window.work, reader.backoff.wait_s(error))
+
+
+def _is_set_aside(reader: Reader, reading: Reading) -> bool:
+    """Whether something of what was read is still set aside: the intake refuses a record of it."""
+    return any(
+        row.start_s < reading.reached_s and reading.window.start_s < row.end_s for row in reader.coverage.troubled
+    )

@@ -95,13 +95,8 @@ class Reports:
         """New records flow again after an outage."""
         if reader.gap is None:
             return
-        start, end = map(graph_time, reader.gap)
-        reader.gap, reader.reading_history = None, True
-        self._log(
-            f"{reader.key}: nothing was read since {start}. New records flow again; {start} to {end} is read as "
-            "history.",
-            "warning",
-        )
+        gap, reader.gap, reader.reading_history = reader.gap, None, True
+        self._problems.gap(reader.key, gap)
 
     def late(self, reader: Reader) -> None:
         """A look is more than an hour late."""

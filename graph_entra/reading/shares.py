@@ -17,7 +17,7 @@ from typing import Final
 # fit, follows from it: the one that brings least, the look at 15 min.
 WEIGHTS: Final = {
     "edge": 150,
-    "unread": 18,
+    "unread": 40,
     "look 15 min": 8,
     "look 2 h": 9,
     "look 24 h": 11,
@@ -26,7 +26,7 @@ WEIGHTS: Final = {
     "round": 1,
 }
 # So many pages may the edge be ahead of its share before it waits: a burst is read at once.
-_EDGE_AHEAD_PAGES: Final = 30
+_EDGE_AHEAD_PAGES: Final = 8
 
 Key = tuple[str, str]
 

@@ -86,7 +86,7 @@ class Outcome:
     Attributes:
         seconds: for how long.
         requests: by kind of work.
-        delays_s: of each record of the sample that was shown meanwhile and delivered: seconds from the one to the other.
+        delays_s: of each record of the sample that was shown meanwhile: seconds until it was delivered.
         missing: records of the sample that were shown in good time and never delivered.
         records: of the sample, created after the start of the history.
         read_first: real records that were delivered for the first time, by the kind of work that did.

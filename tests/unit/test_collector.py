@@ -129,9 +129,7 @@ def bench(tmp_path: Path) -> Bench:
 
 def ago(collector: Collector) -> list[tuple[int, int | None, bool, bool]]:
     """Each row: where it ends, looked at, brought, in trouble; in seconds from FROM."""
-    return [
-        (row.end_s - FROM, row.looked_s, row.brought, row.trouble is not None) for row in collector.coverage.rows
-    ]
+    return [(row.end_s - FROM, row.looked_s, row.brought, row.trouble is not None) for row in collector.coverage.rows]
 
 
 def test_a_window_is_read_and_delivered(bench: Bench) -> None:
@@ -183,9 +181,7 @@ def test_order_of_effects(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None
     ("where", "repeated"),
     [("before the push", []), ("before the ledger", ["id-3", "id-4"]), ("before the context", [])],
 )
-def test_what_a_crash_leaves(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str, repeated: list[str]
-) -> None:
+def test_what_a_crash_leaves(bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str, repeated: list[str]) -> None:
     """Nothing is lost, and at most the batch in flight is repeated."""
     first = page(made(1, FROM + 5), made(2, FROM + 9))
     second = page(made(3, FROM + 900), made(4, FROM + 901), last=True)
@@ -357,9 +353,7 @@ def test_a_long_chain_within_one_second_is_followed_to_its_end(bench: Bench) -> 
         ([], 0),
     ],
 )
-def test_only_pages_in_order_count_before_the_last(
-    bench: Bench, first: list[tuple[int, int]], reached_s: int
-) -> None:
+def test_only_pages_in_order_count_before_the_last(bench: Bench, first: list[tuple[int, int]], reached_s: int) -> None:
     """Whatever order Graph answers in, the records are delivered; only ascending ones say how far it is read."""
     collector = bench.start()
     records = [made(number, FROM + at_s) for number, at_s in first]
@@ -439,7 +433,9 @@ def test_a_record_of_the_year_2099_moves_nothing(bench: Bench) -> None:
     assert bench.seen_s == [NOW - 200]
 
 
-@pytest.mark.parametrize("text", ['{"id":"x"}', '{"id":"x","createdDateTime":null}', '{"id":"x","createdDateTime":"?"}'])
+@pytest.mark.parametrize(
+    "text", ['{"id":"x"}', '{"id":"x","createdDateTime":null}', '{"id":"x","createdDateTime":"?"}']
+)
 def test_a_record_without_a_time_counts_for_all_of_the_window(bench: Bench, text: str) -> None:
     """It is delivered once, and all of what it may belong to is read once more."""
     collector = bench.start()

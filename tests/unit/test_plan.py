@@ -163,9 +163,7 @@ def test_round(coverage: Coverage, expected: Stretch | None) -> None:
         ([(50, 40, -5)], [(40, 0)], (50, 40)),  # a neighbour only touches it
     ],
 )
-def test_troubled(
-    rows: list[tuple[int, int, int]], in_flight: Sequence[Stretch], expected: Stretch | None
-) -> None:
+def test_troubled(rows: list[tuple[int, int, int]], in_flight: Sequence[Stretch], expected: Stretch | None) -> None:
     """The place whose pause ended first."""
     at = {0: H24}
     made: list[tuple[int, int, int | None, bool | Trouble]] = []
@@ -208,6 +206,4 @@ def test_no_window_overlaps_what_is_in_flight_or_in_trouble(
         assert window.start_s < window.end_s
         assert not [one for one in taken if one[0] < window.end_s and window.start_s < one[1]]
     troubled = plan.troubled_window(coverage, NOW + 10, in_flight)
-    assert troubled is None or not [
-        one for one in in_flight if one[0] < troubled.end_s and troubled.start_s < one[1]
-    ]
+    assert troubled is None or not [one for one in in_flight if one[0] < troubled.end_s and troubled.start_s < one[1]]
