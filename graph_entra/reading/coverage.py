@@ -32,6 +32,7 @@ from graph_entra.streams import DAY_S, HOUR_S, LOOK_AGES, PAGE_RECORDS, Stretch,
 # Everything is looked at again at these ages: records are shown late, changed, or left out of an answer.
 LOOKS: Final = tuple(LOOK_AGES.values())
 SETTLED_S: Final = LOOKS[-1]
+_NEXT_LOOK_S: Final[dict[int | None, int | None]] = {None: None, **dict(zip((0, *LOOKS), (*LOOKS, None), strict=True))}
 # What counts as new when nothing was ever read; enough for Graph's usual delay.
 FIRST_REACH_S: Final = 300
 # Graph keeps 30 days (https://learn.microsoft.com/entra/identity/monitoring-health/reference-reports-data-retention);
@@ -105,7 +106,7 @@ class Row:
     @property
     def next_look_s(self) -> int | None:
         """The age at which it is looked at again; None after the last look."""
-        return None if self.looked_s is None else next((age for age in LOOKS if age > (self.looked_s or 0)), None)
+        return _NEXT_LOOK_S[self.looked_s]
 
     def _like(self, other: Row) -> bool:
         return (self.looked_s, self.brought, self.trouble) == (other.looked_s, other.brought, other.trouble)

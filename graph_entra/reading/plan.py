@@ -115,6 +115,8 @@ def _free(coverage: Coverage, in_flight: Sequence[Stretch]) -> list[Row]:
     """The rows, or the parts of them, that are neither in trouble nor being read."""
     rows = [row for row in coverage.rows if row.trouble is None and row.start_s < row.end_s]
     for start_s, end_s in in_flight:
+        if not any(start_s < row.end_s and row.start_s < end_s for row in rows):
+            continue
         parts = []
         for row in rows:
             if end_s <= row.start_s or row.end_s <= start_s:
@@ -131,9 +133,8 @@ def _free(coverage: Coverage, in_flight: Sequence[Stretch]) -> list[Row]:
 def _due(rows: Iterable[Row], age_s: int, now_s: int) -> Iterable[Stretch]:
     """What of these rows has come to the age and was not looked at since."""
     for row in rows:
-        end_s = min(row.end_s, now_s - age_s)
-        if row.next_look_s == age_s and row.start_s < end_s:
-            yield row.start_s, end_s
+        if row.next_look_s == age_s and row.start_s < now_s - age_s:
+            yield row.start_s, min(row.end_s, now_s - age_s)
 
 
 def _stretches(rows: Iterable[Row]) -> Iterable[Stretch]:
