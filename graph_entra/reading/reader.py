@@ -61,6 +61,7 @@ class Flight:
     kind: str
     task: asyncio.Task[None] | None = None
     asked: bool = False
+    charged: bool = False
 
     @property
     def stretch(self) -> Stretch:
