@@ -1,6 +1,7 @@
 """The schedule itself, for hours of virtual time, over a collector that is a map and a script of answers."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -198,7 +199,7 @@ def test_streams_take_turns_within_a_period() -> None:
     """None waits for all the others' pages: four streams are polled a quarter of a period apart."""
     run = Run({kind: Graph() for kind in SIGN_IN_TYPES}).go(2 * HOUR_S)
     phases = sorted(run.polls(kind)[-1] % PERIOD_S for kind in SIGN_IN_TYPES)
-    assert [after - before for before, after in zip(phases, phases[1:], strict=False)] == pytest.approx([15] * 3, abs=4)
+    assert [after - before for before, after in itertools.pairwise(phases)] == pytest.approx([15] * 3, abs=4)
 
 
 @pytest.mark.parametrize("answer_s", [0.5, 5.0, 20.0, 60.0])
@@ -216,7 +217,7 @@ def test_no_two_windows_read_the_same_history() -> None:
     run = Run({ONE: Graph(history_s=10 * DAY_S, per_s=5.0, answer_s=10.0)}).go(HOUR_S)
     windows = sorted({(one.window.start_s, one.window.end_s) for one in run.asked if one.window.work == "unread"})
     assert len(windows) > 10
-    assert all(before[1] <= after[0] for before, after in zip(windows, windows[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(windows))
 
 
 def test_the_edge_goes_first() -> None:
@@ -224,7 +225,7 @@ def test_the_edge_goes_first() -> None:
     run = Run({kind: Graph(history_s=20 * DAY_S, per_s=5.0) for kind in SIGN_IN_TYPES}).go(HOUR_S)
     for kind in SIGN_IN_TYPES:
         polls = run.polls(kind)
-        assert max(after - before for before, after in zip(polls, polls[1:], strict=False)) < PERIOD_S + 12
+        assert max(after - before for before, after in itertools.pairwise(polls)) < PERIOD_S + 12
 
 
 def test_a_period_of_a_second_starves_nothing() -> None:
@@ -336,7 +337,7 @@ def test_a_stream_that_is_refused_delays_no_other() -> None:
     graphs = {kinds[0]: Graph(history_s=DAY_S, fault=lambda *_: GraphRefused(403, "Some_Code", "")), kinds[1]: Graph()}
     run = Run(graphs).go(2 * HOUR_S)
     polls = run.polls(kinds[1])
-    assert max(after - before for before, after in zip(polls, polls[1:], strict=False)) < PERIOD_S + 5
+    assert max(after - before for before, after in itertools.pairwise(polls)) < PERIOD_S + 5
     assert len([one for one in run.asked if one.stream == kinds[0]]) < 60
     assert not any(run.stuck), "a stream that waits is not stuck"
 
