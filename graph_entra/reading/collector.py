@@ -225,11 +225,13 @@ class Collector:
         if not is_last or page.broken is not None:
             self._fullest = max(self._fullest, len(page.records))
             return in_order_s
-        if len(page.records) < window.page_records or window.end_s - window.start_s <= 1:
-            return window.end_s
         # A full last page: chains have been seen to end early. It is asked on from its last second; where that is not
         # known, in parts.
-        return in_order_s if in_order_s is not None and in_order_s > window.start_s else None
+        full = min(window.page_records, self._fullest or window.page_records)
+        if len(page.records) >= full and in_order_s is not None and in_order_s > window.start_s:
+            return in_order_s
+        whole = len(page.records) < window.page_records or window.end_s - window.start_s <= 1
+        return window.end_s if whole else None
 
     def _take(self, reading: Reading, page: Page, reached_s: int | None, new_at_s: list[int]) -> None:
         now_s = int(self._now_s())

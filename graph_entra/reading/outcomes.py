@@ -81,6 +81,8 @@ class Outcomes:
                 if other.backoff.tries:
                     other.poll_due_s = self._clock.monotonic()
         reader.backoff.over()
+        # By a whole window: a 200 may hold a page that breaks off.
+        reader.served_s = self._clock.monotonic()
         if reading.records >= reader.target_records / 2:
             reader.target_records = min(MOST_RECORDS, reader.target_records * _GROWS)
         self._problems.served(reader.key, reading.window.work)

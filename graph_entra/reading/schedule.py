@@ -129,8 +129,6 @@ class Schedule:
         """Graph answered, or did not."""
         if answer.status == _OK:
             self._answer_s += (answer.took_s - self._answer_s) * _ANSWER_SMOOTHING
-            if answer.stream in self._by_key:
-                self._by_key[answer.stream].served_s = self._clock.monotonic()
 
     def saw_new(self, stream: str, created_s: Sequence[int]) -> None:
         """Records that were created at these seconds were seen for the first time. From any thread."""
