@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from statistics import median
@@ -15,12 +16,14 @@ from typing import Any, Final
 
 import orjson
 
+from graph_entra.microsoft.pages import read_page
 from graph_entra.microsoft.rate_limit import SPACING_S
 from graph_entra.reading import coverage as coverage_rules
 from graph_entra.reading.coverage import LOOKS
-from graph_entra.streams import DAY_S, HOUR_S, graph_time
+from graph_entra.streams import DAY_S, HOUR_S, Window, graph_time
 from tests.crash.model import Spoils
 from tests.crash.world import BACKGROUND, INTERACTIVE, Broken, World, add_many
+from tests.unit import test_intake, test_rate_limit
 
 Story = Callable[[], None]
 
@@ -184,6 +187,20 @@ def a_kill_while_a_refused_record_is_kept() -> None:
             again.run(30, arm=kill)
             _arrive(again, 20)
             _must("kept", again.refused_kept() == {records[0].number}, (kill, again.refused_kept(), again.coverage().troubled, again.lines))
+
+
+def the_intake_refuses_the_only_record() -> None:
+    """While nothing else comes, nobody is convicted: after some tries it is told, once, and never said to be read."""
+    with closing(World(history_s=3 * HOUR_S, busy=True)) as world:
+        bad = world.graph.add(world.clock.now - 2 * HOUR_S)
+        world.intake.refuses = {bad.number}
+        world.start()
+        world.run(HOUR_S)
+        _must("nobody", not world.refused_kept(), world.refused_kept())
+        _must("told", len(world.said("the intake answered 400")) == 1, world.lines)
+        _must("false line", not world.said("are read now"), world.lines)
+        _arrive(world, 10)
+        _must("kept", world.refused_kept() == {bad.number}, world.coverage().troubled)
 
 
 def refusals_that_pass_convict_nobody() -> None:
@@ -453,6 +470,7 @@ def a_stream_that_is_down() -> None:
             before = len(world.graph.requests)
             _arrive(world, 60)
             asked = len(world.graph.requests) - before
+            _must("blamed", len(world.coverage().troubled) <= 2, world.coverage().troubled)
             _must("hammered", asked <= 150, f"{asked} requests in an hour")
             world.graph.mood.down = False
             since = world.clock.now
@@ -717,17 +735,10 @@ def a_slow_intake() -> None:
         world.intake.record_s = 0.04
         world.start()
         world.run(HOUR_S)
-        copies = Counter_of(world)
+        copies = Counter(pushed.number for pushed in world.intake.pushed)
         _must("twice at most", max(copies.values()) <= 2, max(copies.values()))
         _must("all", len(world.delivered) == 900, len(world.delivered))
         world.run_out(2)
-
-
-def Counter_of(world: World) -> dict[int, int]:  # noqa: N802
-    copies: dict[int, int] = {}
-    for pushed in world.intake.pushed:
-        copies[pushed.number] = copies.get(pushed.number, 0) + 1
-    return copies
 
 
 def a_full_disk() -> None:
@@ -768,6 +779,72 @@ def a_full_disk_and_a_refused_record() -> None:
         world.run_out()
 
 
+def a_full_disk_beside_a_place_in_trouble() -> None:
+    """The disk is full while a record cannot be served: nothing ends, and what was pushed is not pushed again."""
+    with closing(World(page_records=50)) as world:
+        world.start()
+        _arrive(world, 20)
+        world.disk.full = True
+        world.graph.add(world.clock.now, spoils="500")
+        _arrive(world, 30)
+        world.disk.full = False
+        world.fault_at = world.clock.now
+        _arrive(world, 60)
+        world.run_out()
+
+
+def set_aside_by_an_earlier_process() -> None:
+    """A restart does not forget what is set aside: the end of another problem does not say that nothing was lost."""
+    with closing(World(history_s=5 * HOUR_S, page_records=50)) as world:
+        add_many(world, 20, 5 * HOUR_S - 60, 600)
+        world.graph.add(world.clock.now - 3 * HOUR_S, spoils="500")
+        world.start()
+        world.run(HOUR_S)
+        _must("named", len(world.said("cannot be read at present:")) == 1, world.lines)
+        world.stop()
+        world.graph.mood.down = True
+        world.run(300)
+        world.graph.mood.down = False
+        world.run(300)
+        _must("recovered", len(world.said("recovered")) >= 1, world.lines)
+
+
+def a_stop_while_a_batch_is_pushed() -> None:
+    """A stop waits for a push that is under way, so that it is noted and not repeated."""
+    with closing(World()) as world:
+        record = world.graph.add(world.clock.now - 10)
+        world.start()
+        assert world.process is not None
+        collector = world.process.collectors[0]
+        pushing, answered = threading.Event(), threading.Event()
+
+        def push(events: Sequence[str]) -> int:
+            pushing.set()
+            answered.wait(10)
+            return len(events)
+
+        async def one_page(*_: Any) -> Any:
+            yield read_page(INTERACTIVE, b'{"value":[' + record.versions[0][2] + b"]}"), True
+
+        async def stopped() -> bool:
+            now_s = int(world.clock.now)
+            task = asyncio.create_task(collector.read(Window("edge", now_s - 60, now_s)))
+            await asyncio.to_thread(pushing.wait, 10)
+            task.cancel()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            waits = not task.done()
+            answered.set()
+            await asyncio.wait([task])
+            return waits
+
+        collector._intake._push = push
+        collector._source.pages = one_page  # type: ignore[method-assign]
+        _must("grace", asyncio.run(stopped()))
+        page = read_page(INTERACTIVE, b'{"value":[' + record.versions[0][2] + b"]}")
+        _must("noted", collector._ledger.digest(page.records[0], int(world.clock.now)) is not None)
+
+
 def state_that_is_damaged() -> None:
     """A stream's state is no state: at least 24 h are read again, it is told, and nothing is lost."""
     with closing(World()) as world:
@@ -790,9 +867,32 @@ def state_that_is_damaged() -> None:
 
 def two_streams_push_at_once() -> None:
     """Two streams deliver on two threads: one batch is in flight in the whole process."""
-    from tests.unit.test_intake import test_one_batch_is_in_flight_in_the_whole_process
+    test_intake.test_one_batch_is_in_flight_in_the_whole_process()
 
-    test_one_batch_is_in_flight_in_the_whole_process()
+
+def turns_in_their_order() -> None:
+    """New records, then chains that have begun, then the rest."""
+    test_rate_limit.test_new_records_then_chains_then_the_rest_in_order()
+
+
+def two_connectors_share_the_limit() -> None:
+    """Two processes that cannot see each other, both with backlog, and one beside another's polls."""
+    test_rate_limit.test_two_with_backlog_share_evenly()
+    test_rate_limit.test_beside_one_that_polls_hardly_anything_is_lost()
+
+
+def the_youngest_look_gives_way() -> None:
+    """Where not all looks fit, the one at 15 min is late, the others hardly, and new records not at all; it is told."""
+    with closing(World(page_records=4, busy=True)) as world:
+        world.start()
+        for _ in range(130):
+            add_many(world, 48, 0, 1.25)
+            world.run(60)
+        late = coverage_rules.overdue_s(world.coverage(), int(world.clock.now))
+        _must("order", late[LOOKS[0]] > late[LOOKS[1]], late)
+        _must("told", bool(world.said("late, because the rate limit")), world.lines)
+        waited = _waited_s(world, world.clock.now - HOUR_S)
+        _must("fresh", _share(waited, 0.95) <= 62, _share(waited, 0.95))
 
 
 GRAPH_STORIES: Final[tuple[Story, ...]] = (
@@ -821,6 +921,8 @@ GRAPH_STORIES: Final[tuple[Story, ...]] = (
     a_storm_of_429s,
     polls_beside_history,
     looks_beside_history,
+    the_youngest_look_gives_way,
+    two_connectors_share_the_limit,
     a_stream_that_is_down,
     beyond_retention,
     shown_two_minutes_late,
@@ -843,6 +945,7 @@ OTHER_STORIES: Final[tuple[Story, ...]] = (
     night_without_power,
     machine_asleep,
     the_intake_refuses_a_record_that_is_alone,
+    the_intake_refuses_the_only_record,
     the_intake_refuses_several_records,
     a_kill_while_a_refused_record_is_kept,
     refusals_that_pass_convict_nobody,
@@ -850,7 +953,11 @@ OTHER_STORIES: Final[tuple[Story, ...]] = (
     a_slow_intake,
     a_full_disk,
     a_full_disk_and_a_refused_record,
+    a_full_disk_beside_a_place_in_trouble,
+    set_aside_by_an_earlier_process,
+    a_stop_while_a_batch_is_pushed,
     state_that_is_damaged,
     two_streams_push_at_once,
+    turns_in_their_order,
 )
 SCENARIOS: Final[tuple[Story, ...]] = GRAPH_STORIES + OTHER_STORIES
