@@ -97,6 +97,8 @@ class Reports:
             return
         start, end = map(graph_time, reader.gap)
         reader.gap, reader.reading_history = None, True
+        # What is late by the outage is not late by the rate limit.
+        reader.late_told_s = self._clock.monotonic()
         self._log(
             f"{reader.key}: nothing was read since {start}. New records flow again; {start} to {end} is read as "
             "history.",
