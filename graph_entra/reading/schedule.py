@@ -94,7 +94,7 @@ class Schedule:
         self._tasks: set[asyncio.Task[None]] = set()
         self._began_s = now_s = clock.monotonic()
         for reader in self._readers:
-            reader.poll_due_s = reader.reach_due_s = reader.round_due_s = reader.alive_s = now_s
+            reader.poll_due_s = reader.reach_due_s = reader.round_due_s = reader.alive_s = reader.late_told_s = now_s
 
     # What others tell
 

@@ -275,6 +275,8 @@ class World:
     def stop(self, downtime_s: float = 0.0) -> None:
         """Stopped as the platform does, and started again."""
         self._end()
+        # What a full disk left unnoted is known to the process only.
+        self.intake.crashed()
         self.loop.advance(downtime_s)
         self.start()
 
@@ -362,6 +364,8 @@ class World:
         for start, end in _TIMES.findall(line):
             bounds = datetime.fromisoformat(start).timestamp(), datetime.fromisoformat(end).timestamp()
             for record in self._missing():
+                if record.number in self.refused_kept():
+                    continue
                 if bounds[0] <= record.created < bounds[1] and record.visible < at - 600 and at < record.heals:
                     raise Broken("false line", f"{line!r}, but {self._about(record)}")
 
@@ -461,6 +465,9 @@ class World:
         self.lines.append((self.clock.now, line, level))
         if "nothing was lost" in line and (told := self._aside(line)):
             self._false.append(Broken("false line", f"{line!r}, while {told} is set aside"))
+        asked = sum(request.at > self.clock.now - 1800 for request in self.graph.requests[-1000:])
+        if "the rate limit does not suffice" in line and asked < 400:
+            self._false.append(Broken("false line", f"{line!r}, after {asked} requests in half an hour"))
 
     def on_damage(self, name: str, why: str) -> None:
         """A file was set aside."""
@@ -516,7 +523,7 @@ class World:
         self.wire.on_death = lambda: None
         dead.cancel()
         if process.task.done() and self.wire.dead_at is None:
-            process.task.result()
+            raise Broken("ended", repr(process.task.exception()))
 
     def _end(self) -> None:
         """The process ends: by a stop, or with a dead wire by a kill."""

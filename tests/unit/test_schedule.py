@@ -266,7 +266,7 @@ def bad_second(at_s: int, until_s: float = float("inf")) -> Fault:
 
 @pytest.mark.parametrize("ago_s", [20 * HOUR_S, 3 * DAY_S, 100])
 def test_a_second_that_cannot_be_served_costs_itself(ago_s: int) -> None:
-    """All around it is read within the hour; one line tells its bounds, in Graph's own words; it is asked for hourly."""
+    """All around it is read within the hour; one line tells its bounds in Graph's words; it is asked for hourly."""
     at_s = NOW - ago_s
     run = Run({ONE: Graph(history_s=5 * DAY_S, fault=bad_second(at_s))}).go(4 * HOUR_S)
     coverage = run.collectors[0].coverage
