@@ -134,6 +134,8 @@ class Collector:
         self._ledger = Ledger(files, stream, on_damage)
         # Windows of a stream that are in flight together take turns: two may hold the same record.
         self._turn = asyncio.Lock()
+        # The most records on a page that others followed: Graph's pages may hold fewer than were asked for.
+        self._fullest = 0
         self.coverage = self._load(history_s, on_damage)
         # From the first page on: a record that claims an hour which is not read again is remembered all the same.
         self._ledger.keep(self.coverage.read_again())
@@ -221,6 +223,7 @@ class Collector:
         """Up to where everything has been read once this page is delivered; None if that is not known."""
         in_order_s = order.reached_s(page)
         if not is_last or page.broken is not None:
+            self._fullest = max(self._fullest, len(page.records))
             return in_order_s
         if len(page.records) < window.page_records or window.end_s - window.start_s <= 1:
             return window.end_s

@@ -173,7 +173,7 @@ def test_an_outage_is_told_when_records_flow_again() -> None:
     assert desk.reader.gap == (NOW - 60, NOW + 3 * HOUR_S - 300)
     answer(desk, (300, 0))
     answer(desk, (300, 0))
-    assert len([line for line in desk.lines if "New records flow again" in line]) == 1
+    assert desk.problems.of("gap") == [("interactiveUser", (NOW - 60, NOW + 3 * HOUR_S - 300))]
     assert desk.reader.coverage.unread_s == 3 * HOUR_S - 240
 
 
