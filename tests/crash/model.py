@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal
 
 import orjson
+from graph_entra.reading.lanes import RETENTION_S
 
 from graph_entra.errors import GraphRefused, GraphUnavailable, IntakeUnavailable
 from graph_entra.microsoft.pages import read_page
-from graph_entra.reading.lanes import RETENTION_S
 from graph_entra.records import Page
 from graph_entra.streams import DAY_S, Stream, Window, graph_time
 
