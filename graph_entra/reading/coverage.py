@@ -21,7 +21,7 @@ Rows touch: the second in which one ends is the second in which the next begins,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -50,7 +50,9 @@ MOST_ROWS: Final = 400
 
 ASIDE_S: Final = HOUR_S
 _FIRST_PAUSE_S: Final = 5
-_LONGEST_PAUSE_S: Final = 600
+# A poll tells at once whether it is the place or the stream: longer pauses would only delay the next halving. And a
+# stream that is not served at all is left alone by reading/schedule.py.
+_LONGEST_PAUSE_S: Final = 10
 # In one second, ever smaller pages deliver the neighbours of a record that cannot be served, from both ends.
 _PAGE_STEP: Final = 10
 
@@ -312,15 +314,6 @@ def clip(coverage: Coverage, now_s: int) -> Clipped:
         _stretches(row for row in gone if row.looked_s is None),
         _stretches(row for row in gone if row.looked_s is not None and not row.settled),
     )
-
-
-def overdue_s(coverage: Coverage, now_s: int) -> Mapping[int, int]:
-    """By how many seconds each look is late, by its age: 0 if it is on time."""
-    late = dict.fromkeys(LOOKS, 0)
-    for row in coverage.rows:
-        if row.trouble is None and row.next_look_s is not None:
-            late[row.next_look_s] = max(late[row.next_look_s], now_s - row.next_look_s - row.start_s)
-    return late
 
 
 def _read_row(row: Row, asked_s: int, new_at_s: Sequence[int]) -> Row:

@@ -86,7 +86,7 @@ class Outcomes:
             reader.target_records = min(MOST_RECORDS, reader.target_records * _GROWS)
         self._problems.served(reader.key, reading.window.work)
         self._problems.stored()
-        if reading.window.work == "troubled" and not reading.aside:
+        if reading.window.work == "troubled" and not _is_set_aside(reader, reading):
             self._problems.readable(reader.key, (reading.window.start_s, reading.reached_s))
 
     async def _failed(self, reader: Reader, reading: Reading, error: Exception) -> None:
@@ -136,3 +136,10 @@ class Outcomes:
             # Is it the place, or the stream? A poll tells.
             reader.poll_due_s = min(reader.poll_due_s, now_s)
             self._problems.failed(error, reader.key, reading.window.work, reader.backoff.wait_s(error))
+
+
+def _is_set_aside(reader: Reader, reading: Reading) -> bool:
+    """Whether something of what was read is still set aside: the intake refuses a record of it."""
+    return any(
+        row.start_s < reading.reached_s and reading.window.start_s < row.end_s for row in reader.coverage.troubled
+    )

@@ -61,7 +61,7 @@ class Polls:
         self._reports = reports
 
     async def windows(self, reader: Reader, others_wait: bool, answer_s: float) -> list[Window]:
-        """What a poll asks for; nothing if no second has passed since the last one.
+        """What a poll asks for; nothing if there is nothing to read up to now (plan.py).
 
         Args:
             reader: the stream.

@@ -152,6 +152,11 @@ class Schedule:
         Raises:
             Exception: only what this module does not expect.
         """
+        for reader in self._readers:
+            # What an earlier process set aside: or the first end of another problem would say that nothing is missing.
+            for row in reader.coverage.troubled:
+                if row.trouble is not None and row.trouble.told:
+                    self._reports.aside(reader, row)
         try:
             while True:
                 due = self._due()

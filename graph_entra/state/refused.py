@@ -43,7 +43,11 @@ class RefusedRecords:
         """
         line = _line(record, status)
         if self._bytes is None:
-            self._bytes = len(self._files.read(REFUSED_FILE) or b"")
+            content = self._files.read(REFUSED_FILE) or b""
+            self._bytes = content.rfind(b"\n") + 1
+            if self._bytes < len(content):
+                # A kill left a part of a line, whose record is refused again: it goes, or it would spoil the next one.
+                self._files.cut(REFUSED_FILE, self._bytes)
         if self._bytes + len(line) > MAX_BYTES:
             self._drop_oldest(len(line))
         self._files.append(REFUSED_FILE, line)

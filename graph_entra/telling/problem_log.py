@@ -186,10 +186,10 @@ class ProblemLog:
     def troubled(self, stream: str, stretch: Stretch, why: str, again_s: float) -> None:
         """A stretch cannot be read at present, and is set aside: see :class:`StretchLog`."""
         with self._lock:
+            self._stretches.troubled(stream, stretch, why, again_s)
             # What stopped the stream was this stretch, and is told as that.
             self._forget(lambda _, met: met[0] == stream and met[1] not in (None, "edge"))
             self._end(self._clock.monotonic())
-            self._stretches.troubled(stream, stretch, why, again_s)
 
     def readable(self, stream: str, stretch: Stretch) -> None:
         """A stretch that was troubled was read."""

@@ -548,6 +548,29 @@ def test_many_troubled_stretches_are_few_lines(desk: Desk) -> None:
     assert desk.levels() == ["error", "error", "info"]
 
 
+def test_what_was_not_told_is_not_told_to_be_over(desk: Desk) -> None:
+    """A second stretch within the hour, read again before anybody heard of it."""
+    desk.problems.troubled(ONE, (START_S, START_S + 1), "500", 3600)
+    desk.problems.troubled(ONE, (START_S + 10, START_S + 11), "500", 3600)
+    desk.clock.advance(HOUR_S)
+    desk.problems.readable(ONE, (START_S + 10, START_S + 11))
+    assert desk.levels() == ["error"]
+    desk.problems.readable(ONE, (START_S, START_S + 1))
+    assert desk.levels() == ["error", "info"]
+    assert "12:06:50" not in desk.lines[-1][1]
+
+
+def test_a_refused_stretch_that_was_read_is_forgotten(desk: Desk) -> None:
+    """The next recovery does not speak of it; a lost one is no trouble any more."""
+    desk.problems.refused_stretch(ONE, (START_S, START_S + HOUR_S))
+    desk.problems.readable(ONE, (START_S, START_S + HOUR_S))
+    desk.fail(FORBIDDEN, times=2)
+    assert "nothing was lost" in desk.serve()[-1][1]
+    desk.problems.troubled(ONE, (START_S, START_S + 1), "500", 3600)
+    desk.problems.lost(ONE, (START_S, START_S + HOUR_S), "x")
+    assert desk.problems.open() == {}
+
+
 def test_a_stretch_that_was_narrowed_is_the_same_trouble(desk: Desk) -> None:
     """An hour that is halved down to a second is told as it was first told; the rest of it is not troubled."""
     desk.problems.troubled(ONE, (START_S, START_S + 3600), "504", 60)
@@ -560,7 +583,8 @@ def test_a_trouble_that_stopped_a_stream_is_told_as_a_stretch(desk: Desk) -> Non
     """The failures that led there are over; their line is not left hanging."""
     desk.fail(DOWN, ONE, "unread", times=12, every_s=30)
     desk.problems.troubled(ONE, (START_S, START_S + 1), "500", 3600)
-    assert desk.levels() == ["warning", "info", "error"]
+    assert desk.levels() == ["warning", "error", "info"]
+    assert "nothing was lost" not in desk.lines[2][1]
     assert desk.problems.open() == {"troubled": 1}
 
 

@@ -63,3 +63,12 @@ def test_a_record_larger_than_all_is_kept_alone(tmp_path: Path, monkeypatch: pyt
     keeper.keep(record("2"), 400)
     assert dropped == [1, 1]
     assert [len(line) for line in lines(tmp_path)] == [len('{"status":400,"id":"a","record":2}')]
+
+
+def test_a_line_that_a_kill_tore_does_not_spoil_the_next(tmp_path: Path) -> None:
+    """Its record is refused again; the torn part goes, and every line is one JSON text."""
+    RefusedRecords(Files(tmp_path, ManualClock()), pytest.fail).keep(record('{"n":1}'), 400)
+    path = tmp_path / REFUSED_FILE
+    path.write_bytes(path.read_bytes() + b'{"status":400,"id":"b","rec')
+    RefusedRecords(Files(tmp_path, ManualClock()), pytest.fail).keep(record('{"n":2}'), 400)
+    assert [orjson.loads(line)["record"]["n"] for line in lines(tmp_path)] == [1, 2]
