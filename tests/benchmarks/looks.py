@@ -4,72 +4,74 @@ from graph_entra.reading.coverage import LOOKS
 from graph_entra.reading.plan import STEP_S
 from graph_entra.streams import HOUR_S, LOOK_AGES
 from tests.benchmarks.report import Figure, Report, table
-from tests.benchmarks.simulation import Outcome, Tenant, at_once, minutes_late, simulate
+from tests.benchmarks.simulation import Lateness, Outcome, Tenant, at_once, minutes_late, simulate
 
 NAME = "looks"
 TYPE = "nonInteractiveUser"
 GRAPH_PER_S = 500
 OPTIMUM_PER_S = GRAPH_PER_S / (len(LOOKS) + 1)
-RATES = (80, 90, 100, 105, 110, 115, 120)
+# Until the first that is too much: records shown at once, and after 1 to 5 min, for which polls reach back.
+RATES: dict[Lateness, tuple[int, ...]] = {
+    at_once: (90, 100, 110, 115, 120, 125),
+    minutes_late: (40, 50, 60, 70, 80, 90),
+}
 # The look at 24 h has been at work for some hours.
 ON_TIME_S = 30 * HOUR_S
 ABOVE = (150, 200)
 ABOVE_S = 50 * HOUR_S
-# A look waits until it is worth a request, and for the others; beyond its step, so much is on time.
+# So late a look still counts as on time: it waits for its turn among the others.
 GRACE_S = 10 * 60
+_SHOWN = {at_once: "at once", minutes_late: "after 1 to 5 min"}
 
 
 def run(*, quick: bool = False) -> Report:
     """Simulates a day and more at each rate, and two days above."""
-    seconds = 4 * HOUR_S if quick else ON_TIME_S
-    rows, highest = [], 0
-    for per_s in RATES[::3] if quick else RATES:
-        outcome = _simulated(per_s, seconds)
-        on_time = _on_time(outcome)
-        highest = per_s if on_time else highest
-        rows.append((per_s, f"{seconds // HOUR_S} h", *_cells(outcome), "yes" if on_time else "no"))
-        if not on_time:
-            break
+    seconds, above_s = (4 * HOUR_S, 6 * HOUR_S) if quick else (ON_TIME_S, ABOVE_S)
+    rows, highest = [], dict.fromkeys(RATES, 0)
+    for lateness, rates in RATES.items():
+        for per_s in rates[::3] if quick else rates:
+            outcome = _simulated(per_s, lateness, seconds)
+            on_time = all(late_s <= GRACE_S for late_s in outcome.overdue_s.values())
+            rows.append((per_s, _SHOWN[lateness], f"{seconds // HOUR_S} h", *_cells(outcome)))
+            if not on_time:
+                break
+            highest[lateness] = per_s
     for per_s in ABOVE:
-        outcome = _simulated(per_s, seconds if quick else ABOVE_S)
-        rows.append((per_s, f"{ABOVE_S // HOUR_S} h", *_cells(outcome), "no"))
+        outcome = _simulated(per_s, minutes_late, above_s)
+        rows.append((per_s, _SHOWN[minutes_late], f"{above_s // HOUR_S} h", *_cells(outcome)))
     text = "\n\n".join(
         [
-            f"Simulated as above, one type, every record shown at once up to {RATES[-1]} records/s, after 1 to 5 min "
-            f"above. The optimum: each record is read once and looked at {len(LOOKS)} times, {GRAPH_PER_S} / "
-            f"{len(LOOKS) + 1} = {OPTIMUM_PER_S:.0f} records/s. On time: no look is later than its step "
-            f"({', '.join(f'{STEP_S[age_s] // 60} min' for age_s in LOOKS)}) and {GRACE_S // 60} min.",
+            f"Simulated as above, one type. The optimum: each record is read once and looked at {len(LOOKS)} times, "
+            f"{GRAPH_PER_S} / {len(LOOKS) + 1} = {OPTIMUM_PER_S:.0f} records/s. Where records are shown late, polls "
+            "reach back for them and read what is known once more, so less is left to the looks. Late: beyond a look's "
+            f"step ({', '.join(f'{STEP_S[age_s] // 60} min' for age_s in LOOKS)}); on time is up to {GRACE_S // 60} "
+            "min.",
             table(
                 (
                     "records/s",
+                    "shown",
                     "after",
                     *(f"look at {age} late by, h" for age in LOOK_AGES),
                     "polls/min",
                     "looks/min",
-                    "on time",
                 ),
                 rows,
             ),
-            "The order in which they give way: first the look at 15 min, because polls find most of what it would, "
-            "then that at 24 h, and that at 2 h last. Polls never do. A look that is late is done all the same, oldest "
-            "first, as long as Graph keeps the records; it is told when one is an hour late.",
+            "The order in which they give way: first the look at 15 min, which finds least beside polls that reach "
+            "back; then that at 24 h; that at 2 h last. Polls never do. A look that is late is done all the same, "
+            "oldest first, as long as Graph keeps the records; one that is an hour late is told.",
         ]
     )
     figure = Figure(
-        "the highest rate at which every look is on time, one type; the arithmetic optimum",
+        "the highest rate at which every look is on time, one type, shown at once and after 1 to 5 min; the optimum",
         "stated",
-        f"{highest} records/s; {OPTIMUM_PER_S:.0f}",
+        f"{highest[at_once]} and {highest[minutes_late]} records/s; {OPTIMUM_PER_S:.0f}",
     )
-    return Report("Looks", [figure], text, {"highest_per_s": highest})
+    return Report("Looks", [figure], text, {"highest_per_s": highest[at_once]})
 
 
-def _simulated(per_s: float, seconds: float) -> Outcome:
-    lateness = minutes_late if per_s in ABOVE else at_once
+def _simulated(per_s: float, lateness: Lateness, seconds: float) -> Outcome:
     return simulate(Tenant({TYPE: per_s}, lateness), warm_s=seconds - HOUR_S, counted_s=HOUR_S)
-
-
-def _on_time(outcome: Outcome) -> bool:
-    return all(outcome.overdue_s[age_s] <= STEP_S[age_s] + GRACE_S for age_s in LOOKS)
 
 
 def _cells(outcome: Outcome) -> tuple[str, ...]:

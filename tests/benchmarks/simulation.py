@@ -238,7 +238,7 @@ class ModelCollector:
         ]
 
 
-class _Silent:
+class Silent:
     """In the place of a ProblemLog."""
 
     def __getattr__(self, _name: str) -> Any:
@@ -259,7 +259,7 @@ async def _simulate(tenant: Tenant, warm_s: float, counted_s: float) -> Outcome:
         limiter=limiter,
         graph_clock=GraphClock(clock),
         clock=clock,
-        problems=_Silent(),  # type: ignore[arg-type]
+        problems=Silent(),  # type: ignore[arg-type]
         log=lambda line, level: lines.append(f"{clock.time() - START_S:.0f} {level}: {line}"),
     )
     for collector in collectors:
