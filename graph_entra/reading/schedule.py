@@ -216,7 +216,7 @@ class Schedule:
 
     def _due_of(self, reader: Reader, graph_now_s: int) -> Iterable[tuple[str, Window]]:
         coverage, in_flight = reader.coverage, reader.in_flight()
-        found = [("unread", plan.unread_window(coverage, in_flight, reader.end_of))]
+        found = [("unread", plan.unread_window(coverage, in_flight, reader.history_end_of))]
         found += [
             (f"look {age}", plan.look_window(coverage, age_s, graph_now_s, in_flight, reader.end_of))
             for age, age_s in LOOK_AGES.items()
