@@ -134,7 +134,8 @@ class Schedule:
     def saw_new(self, stream: str, created_s: Sequence[int]) -> None:
         """Records that were created at these seconds were seen for the first time. From any thread."""
         reader = self._by_key[stream]
-        reader.lateness.note(map(reader.hidden_s, created_s), self._clock.monotonic())
+        hidden_s = map(reader.hidden_s, created_s)
+        reader.lateness.note((late_s for late_s in hidden_s if late_s is not None), self._clock.monotonic())
 
     def page_read(self, stream: str, records: int) -> None:
         """A page of history was delivered. From any thread."""

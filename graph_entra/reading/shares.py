@@ -26,7 +26,7 @@ WEIGHTS: Final = {
     "round": 1,
 }
 # So many pages may the edge be ahead of its share before it waits: a burst is read at once.
-_EDGE_AHEAD_PAGES: Final = 8
+EDGE_AHEAD_PAGES: Final = 8
 
 Key = tuple[str, str]
 
@@ -58,7 +58,7 @@ class Shares:
     def edge_must_wait(self, others: Iterable[str]) -> bool:
         """Whether the edge was given more than its share while these kinds are due."""
         tags = [self._tag(kind) for kind in others]
-        return bool(tags) and self._tag("edge") > min(tags) + _EDGE_AHEAD_PAGES / WEIGHTS["edge"]
+        return bool(tags) and self._tag("edge") > min(tags) + EDGE_AHEAD_PAGES / WEIGHTS["edge"]
 
     def _tag(self, kind: str) -> float:
         return max(self._kind.get(kind, 0.0), self._now)

@@ -17,8 +17,9 @@ from graph_entra.errors import GraphEntraError
 from graph_entra.microsoft.graph import Answer
 from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.reading import coverage as coverage_rules
+from graph_entra.reading import plan
 from graph_entra.reading.collector import MOST_PAGES, Reading
-from graph_entra.reading.coverage import LOOKS, Clipped, Row, overdue_s
+from graph_entra.reading.coverage import LOOKS, Clipped, Row
 from graph_entra.reading.graph_clock import GraphClock
 from graph_entra.reading.schedule import Schedule
 from graph_entra.streams import DAY_S, HOUR_S, SIGN_IN_TYPES, Stream, Stretch, Window, sign_in_stream
@@ -268,7 +269,7 @@ async def _simulate(tenant: Tenant, warm_s: float, counted_s: float) -> Outcome:
         total.missing += collector.outcome.missing
         total.records += collector.outcome.records
         total.read_first += collector.outcome.read_first
-        late = overdue_s(collector.coverage, int(clock.time()))
+        late = plan.overdue_s(collector.coverage, int(clock.time()))
         for age_s in LOOKS:
             total.overdue_s[age_s] = max(total.overdue_s.get(age_s, 0), late[age_s])
     return total

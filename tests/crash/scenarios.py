@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 
 from graph_entra.microsoft.rate_limit import SPACING_S
-from graph_entra.reading import coverage as coverage_rules
+from graph_entra.reading import plan
 from graph_entra.streams import DAY_S, HOUR_S, graph_time
 from tests.crash.model import Spoils
 from tests.crash.world import BACKGROUND, INTERACTIVE, Broken, World, add_many
@@ -441,7 +441,7 @@ def looks_beside_history() -> None:
         world.start()
         world.run(70 * 60)
         _must("history", world.coverage().unread_s > 0, "the history was too short for this story")
-        late = max(coverage_rules.overdue_s(world.coverage(), int(world.clock.now)).values())
+        late = max(plan.overdue_s(world.coverage(), int(world.clock.now)).values())
         _must("starved", late < 900, f"a look is {late} s late")
 
 
@@ -496,7 +496,7 @@ def shown_two_minutes_late() -> None:
 
 
 def shown_late_by_each_look() -> None:
-    """On a busy tenant: what is shown 10 min, 1 h and 20 h after its creation is in once the look of that age is over."""
+    """On a busy tenant: what is shown 10 min, 1 h and 20 h after its creation is in after that look."""
     with closing(World(busy=True)) as world:
         world.start()
         for minute in range(26 * 6):
@@ -518,7 +518,7 @@ def left_out_of_answers() -> None:
 
 
 def left_out_of_old_history() -> None:
-    """History older than a day is read once more, and again while that brings something: 1 in 100 left out, none lost."""
+    """History older than a day is read once more, and again while that brings something: 1 % left out, none lost."""
     with closing(World(history_s=20 * DAY_S, page_records=50)) as world:
         add_many(world, 1000, 20 * DAY_S - 1200, 1600)
         world.graph.mood.left_out = 0.05

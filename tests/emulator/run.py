@@ -153,7 +153,10 @@ class Run:
             self._say(failure)
         elif any(statuses):
             self._say(f"A connector ended with status {statuses}: see {RUN_FOLDER.name}/*.log.")
-        return 0 if totals.sound and not any(statuses) and failure is None else 1
+        nothing_came = totals.delivered == 0 and not self._presses.count
+        if nothing_came:
+            self._say(f"Nothing arrived at all: see {RUN_FOLDER.name}/*.log.")
+        return 0 if totals.sound and not nothing_came and not any(statuses) and failure is None else 1
 
     def _parsed(self) -> str:
         """What the intake formats make of the events that arrived."""

@@ -207,3 +207,10 @@ def test_no_window_overlaps_what_is_in_flight_or_in_trouble(
         assert not [one for one in taken if one[0] < window.end_s and window.start_s < one[1]]
     troubled = plan.troubled_window(coverage, NOW + 10, in_flight)
     assert troubled is None or not [one for one in in_flight if one[0] < troubled.end_s and troubled.start_s < one[1]]
+
+
+def test_overdue_looks() -> None:
+    """By its age, how late the oldest stretch of each look is, beyond the step that it may wait."""
+    m15, h2, h24 = LOOKS
+    coverage = Coverage((Row(NOW - 18_000, NOW - 10_800, m15), Row(NOW - 10_800, NOW, 0)))
+    assert plan.overdue_s(coverage, NOW) == {m15: 10_800 - m15 - 300, h2: 18_000 - h2 - 1800, h24: 0}

@@ -184,7 +184,11 @@ def test_an_outage_is_told_when_records_flow_again() -> None:
         ([(360, 60, 60), (360, 60, 60)], 30, 0),  # newer than the last poll: nobody asked in vain
         ([(360, 60, 60), (360, 60, 60)], 100, 40),  # a poll asked when it was 40 s old
         ([(120, 60, 60), (7200, 120, 120)], 1000, 880),  # only the one that looked back so far
-        ([(120, 60, 60), (120, 60, 60)], 1000, 940),  # older than both: it was not asked for, and hidden at least so long
+        (
+            [(120, 60, 60), (120, 60, 60)],
+            1000,
+            940,
+        ),  # older than both: hidden at least so long
     ],
 )
 def test_how_late_a_record_is(polls: list[tuple[int, int, int]], created_ago_s: int, hidden_s: int) -> None:

@@ -209,7 +209,7 @@ def test_what_entra_writes_is_not_repeated() -> None:
     ],
 )
 def test_transport(error: Exception, kind: type[GraphEntraError]) -> None:
-    """A slow answer asks for a shorter window; a connection that fails does not; a login's fault is the login's, a proxy's its."""
+    """A slow answer asks for a shorter window, a connection that fails does not; the login's faults are its own."""
     assert type(transport_fault(error)) is kind
 
 

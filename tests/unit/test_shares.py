@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from graph_entra.reading.shares import WEIGHTS, Key, Shares
+from graph_entra.reading.shares import EDGE_AHEAD_PAGES, WEIGHTS, Key, Shares
 
 ALL = [kind for kind in WEIGHTS if kind != "edge"]
 
@@ -35,9 +35,9 @@ def test_what_nobody_else_wants_is_free() -> None:
     """A history that is alone gets everything, and owes nothing for it to a look that becomes due later."""
     shares = Shares()
     assert serve(shares, [("unread", "s")], 5000) == {("unread", "s"): 5000}
-    given = serve(shares, [("unread", "s"), ("look 2 h", "s")], 270)
-    assert given["unread", "s"] == pytest.approx(180, abs=2)
-    assert given["look 2 h", "s"] == pytest.approx(90, abs=2)
+    given = serve(shares, [("unread", "s"), ("look 2 h", "s")], 300)
+    of_the_look = 300 * WEIGHTS["look 2 h"] / (WEIGHTS["unread"] + WEIGHTS["look 2 h"])
+    assert given["look 2 h", "s"] == pytest.approx(of_the_look, abs=2)
 
 
 def test_what_is_idle_gathers_no_credit() -> None:
@@ -59,9 +59,11 @@ def test_streams_take_turns_within_a_kind() -> None:
     }
 
 
-@pytest.mark.parametrize(("pages", "waits"), [(0, False), (30, False), (31, True), (200, True)])
+@pytest.mark.parametrize(
+    ("pages", "waits"), [(0, False), (EDGE_AHEAD_PAGES, False), (EDGE_AHEAD_PAGES + 1, True), (200, True)]
+)
 def test_an_edge_beyond_its_share_waits_while_others_wait(pages: int, waits: bool) -> None:
-    """A burst of thirty pages is read at once; a period of a second would otherwise take everything."""
+    """A burst of some pages is read at once; a period of a second would otherwise take everything."""
     shares = Shares()
     for _ in range(pages):
         shares.charge("edge", "s")
@@ -69,8 +71,8 @@ def test_an_edge_beyond_its_share_waits_while_others_wait(pages: int, waits: boo
     assert not shares.edge_must_wait([])
 
 
-def test_the_edge_has_three_quarters_of_a_contended_limit() -> None:
-    """Where polls would take everything and history too, they get 150 and 18 parts."""
+def test_the_edge_has_its_share_of_a_contended_limit() -> None:
+    """Where polls would take everything and history too, they share as they weigh."""
     shares = Shares()
     given: Counter[str] = Counter()
     for _ in range(10_000):
@@ -79,4 +81,4 @@ def test_the_edge_has_three_quarters_of_a_contended_limit() -> None:
             shares.first([("unread", "s")])
         shares.charge(kind, "s")
         given[kind] += 1
-    assert given["edge"] / given["unread"] == pytest.approx(150 / 18, rel=0.05)
+    assert given["edge"] / given["unread"] == pytest.approx(WEIGHTS["edge"] / WEIGHTS["unread"], rel=0.05)
