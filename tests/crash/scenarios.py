@@ -5,13 +5,14 @@ Most end a day later with every question asked: see ``World.run_out``.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
