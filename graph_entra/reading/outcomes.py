@@ -19,7 +19,7 @@ from graph_entra.errors import (
     WindowTooWide,
 )
 from graph_entra.microsoft.rate_limit import RateLimiter
-from graph_entra.reading.collector import Reading
+from graph_entra.reading.collector import MOST_PAGES, Reading
 from graph_entra.reading.reader import MOST_RECORDS, Reader
 from graph_entra.reading.reports import Reports
 from graph_entra.telling.problem_log import ProblemLog
@@ -83,6 +83,7 @@ class Outcomes:
         reader.backoff.over()
         # By a whole window: a 200 may hold a page that breaks off.
         reader.served_s = self._clock.monotonic()
+        reader.in_order = reader.in_order or reading.pages >= MOST_PAGES
         if reading.records >= reader.target_records / 2:
             reader.target_records = min(MOST_RECORDS, reader.target_records * _GROWS)
         self._problems.served(reader.key, reading.window.work)
@@ -94,6 +95,7 @@ class Outcomes:
         now_s = self._clock.monotonic()
         work = reading.window.work
         if isinstance(error, (WindowTooWide, PagingBroken)):
+            reader.in_order = False
             held = max(reading.records, reader.density.expected(*reading.rest))
             reader.target_records = max(FEWEST_RECORDS, min(reader.target_records, held or MOST_RECORDS) / 2)
         if isinstance(error, (Throttled, TokenRefused)) or (

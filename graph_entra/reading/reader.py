@@ -19,6 +19,7 @@ from graph_entra.telling.backlog_progress import BacklogProgress
 # How many records a window shall hold: more than the pages that are followed, so that these are full. Fewer after a
 # chain that broke or an answer that did not come; growing back.
 MOST_RECORDS: Final = 20_000
+_HISTORY_WINDOWS: Final = 4
 _USUAL_PAGE_BYTES: Final = 2 * 1024 * 1024
 # A stream that failed so often in a row is asked by its polls only, until it is served again.
 _DOWN_AFTER: Final = 3
@@ -99,6 +100,8 @@ class Reader:
     failed_poll: tuple[Stretch, str] | None = None
     polls: int = 0
     target_records: float = MOST_RECORDS
+    # A chain of pages was left before its end, which only pages that come oldest first allow.
+    in_order: bool = False
     page_bytes: float = _USUAL_PAGE_BYTES
     edge_per_s: float = 0.0
     # The last poll, the last one that looked back as far as it should, and those of the last hours, oldest first.
@@ -149,6 +152,14 @@ class Reader:
 
     def end_of(self, start_s: int, latest_s: int) -> int:
         return self.density.end_s(start_s, latest_s, int(self.target_records))
+
+    def history_end_of(self, start_s: int, latest_s: int) -> int:
+        """As `end_of`, but further where a chain of pages can be left at any page: what is left is the next window's.
+
+        Several windows are in flight where answers are slow, and each ends with a page that is not full.
+        """
+        windows = _HISTORY_WINDOWS if self.in_order else 1
+        return self.density.end_s(start_s, latest_s, windows * int(self.target_records))
 
     def reach_pages(self) -> float:
         """Pages of a poll that looks back as far as the stream's lateness asks."""

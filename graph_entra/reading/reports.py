@@ -96,6 +96,8 @@ class Reports:
         if reader.gap is None:
             return
         gap, reader.gap, reader.reading_history = reader.gap, None, True
+        # What is late by the outage is not late by the rate limit.
+        reader.late_told_s = self._clock.monotonic()
         self._problems.gap(reader.key, gap)
 
     def late(self, reader: Reader) -> None:

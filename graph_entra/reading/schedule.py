@@ -94,7 +94,7 @@ class Schedule:
         self._tasks: set[asyncio.Task[None]] = set()
         self._began_s = now_s = clock.monotonic()
         for reader in self._readers:
-            reader.poll_due_s = reader.reach_due_s = reader.round_due_s = reader.alive_s = now_s
+            reader.poll_due_s = reader.reach_due_s = reader.round_due_s = reader.alive_s = reader.late_told_s = now_s
 
     # What others tell
 
@@ -214,7 +214,7 @@ class Schedule:
 
     def _due_of(self, reader: Reader, graph_now_s: int) -> Iterable[tuple[str, Window]]:
         coverage, in_flight = reader.coverage, reader.in_flight()
-        found = [("unread", plan.unread_window(coverage, in_flight, reader.end_of))]
+        found = [("unread", plan.unread_window(coverage, in_flight, reader.history_end_of))]
         found += [
             (f"look {age}", plan.look_window(coverage, age_s, graph_now_s, in_flight, reader.end_of))
             for age, age_s in LOOK_AGES.items()

@@ -14,14 +14,15 @@ from collections.abc import Iterable
 from typing import Final
 
 # Of two hundred requests, where everything is due at once. Which of the looks gives way first, when they do not all
-# fit, follows from it: the one that brings least, the look at 15 min.
+# fit, follows from it: the one that brings least, the look at 15 min. What is read once more is for an idle limit, and
+# never quite forgotten.
 WEIGHTS: Final = {
     "edge": 150,
     "unread": 40,
     "look 15 min": 8,
     "look 2 h": 9,
     "look 24 h": 11,
-    "again": 0.3,
+    "again": 0.03,
     "troubled": 3,
     "round": 1,
 }

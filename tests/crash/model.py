@@ -541,6 +541,7 @@ class IntakeModel:
         fault: what the next push meets: nothing is stored; all is stored and the answer is lost; all but the last is
             stored and acknowledged; or it is refused as if for its content.
         down_until: nothing is stored until then.
+        refuses_next: which of the next pushes are refused.
         refuses_all_until: every push is refused until then, with ``status``.
         refuses: numbers of the records that it refuses for their content.
         record_s: how long it takes for each record; beyond the limit it has stored the push, and is not heard.
@@ -554,6 +555,7 @@ class IntakeModel:
     down_until: float = 0.0
     refuses_all_until: float = 0.0
     status: int = 400
+    refuses_next: list[bool] = field(default_factory=list)
     refuses: set[int] = field(default_factory=set)
     record_s: float = 0.0
     fault_at: float = float("-inf")
@@ -571,6 +573,8 @@ class IntakeModel:
         if fault == "not stored" or self.clock.now < self.down_until:
             self.fault_at = self.clock.now
             raise IntakeUnavailable("the model was told to fail")
+        if self.refuses_next and self.refuses_next.pop(0):
+            fault = "refused"
         if fault == "refused" or self.clock.now < self.refuses_all_until or self.refuses & set(numbers):
             self.fault_at = self.clock.now
             if not fault and self.clock.now >= self.refuses_all_until:

@@ -5,19 +5,25 @@ Most end a day later with every question asked: see ``World.run_out``.
 
 from __future__ import annotations
 
+import asyncio
 import math
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
+from graph_entra.microsoft.pages import read_page
 from graph_entra.microsoft.rate_limit import SPACING_S
 from graph_entra.reading import plan
-from graph_entra.streams import DAY_S, HOUR_S, graph_time
+from graph_entra.reading.coverage import LOOKS
+from graph_entra.streams import DAY_S, HOUR_S, Window, graph_time
 from tests.crash.model import Spoils
 from tests.crash.world import BACKGROUND, INTERACTIVE, Broken, World, add_many
+from tests.unit import test_coverage, test_intake, test_rate_limit
 
 Story = Callable[[], None]
 
@@ -189,15 +195,28 @@ def a_kill_while_a_refused_record_is_kept() -> None:
             )
 
 
+def the_intake_refuses_the_only_record() -> None:
+    """While nothing else comes, nobody is convicted: after some tries it is told, once, and never said to be read."""
+    with closing(World(history_s=3 * HOUR_S, busy=True)) as world:
+        bad = world.graph.add(world.clock.now - 2 * HOUR_S)
+        world.intake.refuses = {bad.number}
+        world.start()
+        world.run(HOUR_S)
+        _must("nobody", not world.refused_kept(), world.refused_kept())
+        _must("told", len(world.said("the intake answered 400")) == 1, world.lines)
+        _must("false line", not world.said("are read now"), world.lines)
+        _arrive(world, 10)
+        _must("kept", world.refused_kept() == {bad.number}, world.coverage().troubled)
+
+
 def refusals_that_pass_convict_nobody() -> None:
     """Two passing 400s for a batch of two, and everything refused for an hour: nobody is kept in refused.jsonl."""
     with closing(World()) as world:
         world.start()
-        for _ in range(2):
-            world.graph.add(world.clock.now)
-        for _ in range(2):
-            world.intake.fault = "refused"
-            world.run(60)
+        add_many(world, 4, 0, 0)
+        # All of them, the first half, the second, and one by itself, after another was taken.
+        world.intake.refuses_next = [True, True, True, False, True]
+        world.run(60)
         world.run(600)
         world.intake.refuses_all_until = world.clock.now + HOUR_S
         _arrive(world, 60)
@@ -301,7 +320,7 @@ def a_clock_three_hours_fast() -> None:
         world.clock.ahead_s = 3 * HOUR_S
         world.start()
         _arrive(world, 60)
-        _must("fresh", max(_waited_s(world)) < 120, max(_waited_s(world)))
+        _must("fresh", max(_waited_s(world), default=9e9) < 120, _waited_s(world)[-3:])
         world.run_out()
 
 
@@ -456,6 +475,7 @@ def a_stream_that_is_down() -> None:
             before = len(world.graph.requests)
             _arrive(world, 60)
             asked = len(world.graph.requests) - before
+            _must("blamed", len(world.coverage().troubled) <= 2, world.coverage().troubled)
             _must("hammered", asked <= 150, f"{asked} requests in an hour")
             world.graph.mood.down = False
             since = world.clock.now
@@ -570,16 +590,19 @@ def undated_and_changed() -> None:
 
 def dated_in_2099() -> None:
     """A page's last record states 2099: it moves nothing, and what follows it comes when the chain breaks behind it."""
-    with closing(World(history_s=40 * HOUR_S, page_records=5)) as world:
-        records = add_many(world, 60, 40 * HOUR_S - 600, 2000)
-        records[4].states = "2099-01-01T00:00:00Z"
-        text = orjson.loads(records[4].versions[0][2]) | {"createdDateTime": records[4].states}
-        records[4].versions[0] = (*records[4].versions[0][:2], orjson.dumps(text))
-        world.start()
-        world.graph.mood.fail_after = 2
-        world.run(2 * HOUR_S)
-        _must("edge", world.coverage().edge_s <= world.clock.now, graph_time(world.coverage().edge_s))
-        world.run_out(2)
+    for fails in range(1, 6):
+        with closing(World(history_s=40 * HOUR_S, page_records=5)) as world:
+            for index in range(60):
+                states = "2099-01-01T00:00:00Z" if index == 4 else None
+                world.graph.add(world.clock.now - 40 * HOUR_S + 600 + 2000 * index, states=states)
+            world.start()
+            world.graph.mood.fail_after = fails
+            for _ in range(60):
+                world.run(2)
+                edge_s = world.coverage().edge_s
+                _must("edge", edge_s <= world.clock.now + 1, graph_time(edge_s))
+            world.run(2 * HOUR_S)
+            world.run_out(2)
 
 
 def in_the_wrong_order() -> None:
@@ -608,15 +631,35 @@ def ties_across_pages() -> None:
 
 
 def shown_while_a_window_is_read() -> None:
-    """A page takes a minute, and Graph shows more of the same stretch meanwhile."""
-    with closing(World(history_s=DAY_S - HOUR_S, page_records=2, busy=True)) as world:
-        add_many(world, 60, DAY_S - 2 * HOUR_S, 1200)
-        for index in range(20):
-            world.graph.add(world.clock.now - 700 * index, world.clock.now + 61 * index)
+    """A page takes a minute; what Graph shows of the same stretch meanwhile, at the end of its day, comes too."""
+    with closing(World(history_s=DAY_S - 900, page_records=2)) as world:
+        now = world.clock.now
+        add_many(world, 120, DAY_S - 1200, 5)
+        for index in range(40):
+            at = now - DAY_S + 1201 + 15 * index
+            world.graph.add(at, at + DAY_S - 30 - 50 * (index % 5))
         world.start()
+        world.run(600)
         world.graph.mood.answer_s = (50.0, 70.0)
-        world.run(2 * HOUR_S)
+        world.run(HOUR_S)
         world.run_out()
+
+
+def a_poll_that_fails() -> None:
+    """On a busy tenant Graph is down for eight minutes: what was created meanwhile is in within minutes after it."""
+    with closing(World(busy=True)) as world:
+        world.start()
+        _arrive(world, 10)
+        edge_s = world.coverage().edge_s
+        world.graph.mood.down = True
+        _arrive(world, 8)
+        _must("edge", world.coverage().edge_s == edge_s, world.coverage().edge_s - edge_s)
+        world.graph.mood.down = False
+        since = world.clock.now
+        world.run(180)
+        _must("fresh", not world._missing(), len(world._missing()))
+        _must("fresh", max(world.delivered_at.values()) < since + 180)
+        world.run_out(2)
 
 
 # Kills
@@ -639,8 +682,8 @@ def killed_in_old_history() -> None:
     with closing(World(history_s=40 * HOUR_S, page_records=3)) as world:
         add_many(world, 90, 40 * HOUR_S - 60, 600)
         world.start()
-        for kill in range(24):
-            world.run(30, arm=kill)
+        for kill in range(40):
+            world.run(3, arm=kill % 20)
         world.run_out()
 
 
@@ -720,17 +763,10 @@ def a_slow_intake() -> None:
         world.intake.record_s = 0.04
         world.start()
         world.run(HOUR_S)
-        copies = Counter_of(world)
+        copies = Counter(pushed.number for pushed in world.intake.pushed)
         _must("twice at most", max(copies.values()) <= 2, max(copies.values()))
         _must("all", len(world.delivered) == 900, len(world.delivered))
         world.run_out(2)
-
-
-def Counter_of(world: World) -> dict[int, int]:  # noqa: N802
-    copies: dict[int, int] = {}
-    for pushed in world.intake.pushed:
-        copies[pushed.number] = copies.get(pushed.number, 0) + 1
-    return copies
 
 
 def a_full_disk() -> None:
@@ -771,6 +807,72 @@ def a_full_disk_and_a_refused_record() -> None:
         world.run_out()
 
 
+def a_full_disk_beside_a_place_in_trouble() -> None:
+    """The disk is full while a record cannot be served: nothing ends, and what was pushed is not pushed again."""
+    with closing(World(page_records=50)) as world:
+        world.start()
+        _arrive(world, 20)
+        world.disk.full = True
+        world.graph.add(world.clock.now, spoils="500")
+        _arrive(world, 30)
+        world.disk.full = False
+        world.fault_at = world.clock.now
+        _arrive(world, 60)
+        world.run_out()
+
+
+def set_aside_by_an_earlier_process() -> None:
+    """A restart does not forget what is set aside: the end of another problem does not say that nothing was lost."""
+    with closing(World(history_s=5 * HOUR_S, page_records=50)) as world:
+        add_many(world, 20, 5 * HOUR_S - 60, 600)
+        world.graph.add(world.clock.now - 3 * HOUR_S, spoils="500")
+        world.start()
+        world.run(HOUR_S)
+        _must("named", len(world.said("cannot be read at present:")) == 1, world.lines)
+        world.stop()
+        world.graph.mood.down = True
+        world.run(300)
+        world.graph.mood.down = False
+        world.run(300)
+        _must("recovered", len(world.said("recovered")) >= 1, world.lines)
+
+
+def a_stop_while_a_batch_is_pushed() -> None:
+    """A stop waits for a push that is under way, so that it is noted and not repeated."""
+    with closing(World()) as world:
+        record = world.graph.add(world.clock.now - 10)
+        world.start()
+        assert world.process is not None
+        collector = world.process.collectors[0]
+        pushing, answered = threading.Event(), threading.Event()
+
+        def push(events: Sequence[str]) -> int:
+            pushing.set()
+            answered.wait(10)
+            return len(events)
+
+        async def one_page(*_: Any) -> Any:
+            yield read_page(INTERACTIVE, b'{"value":[' + record.versions[0][2] + b"]}"), True
+
+        async def stopped() -> bool:
+            now_s = int(world.clock.now)
+            task = asyncio.create_task(collector.read(Window("edge", now_s - 60, now_s)))
+            await asyncio.to_thread(pushing.wait, 10)
+            task.cancel()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            waits = not task.done()
+            answered.set()
+            await asyncio.wait([task])
+            return waits
+
+        collector._intake._push = push
+        collector._source.pages = one_page  # type: ignore[method-assign]
+        _must("grace", asyncio.run(stopped()))
+        page = read_page(INTERACTIVE, b'{"value":[' + record.versions[0][2] + b"]}")
+        _must("noted", collector._ledger.digest(page.records[0], int(world.clock.now)) is not None)
+
+
 def state_that_is_damaged() -> None:
     """A stream's state is no state: at least 24 h are read again, it is told, and nothing is lost."""
     with closing(World()) as world:
@@ -793,9 +895,38 @@ def state_that_is_damaged() -> None:
 
 def two_streams_push_at_once() -> None:
     """Two streams deliver on two threads: one batch is in flight in the whole process."""
-    from tests.unit.test_intake import test_one_batch_is_in_flight_in_the_whole_process
+    test_intake.test_one_batch_is_in_flight_in_the_whole_process()
 
-    test_one_batch_is_in_flight_in_the_whole_process()
+
+def no_evidence_no_blame() -> None:
+    """While nothing else is served, no place is blamed."""
+    test_coverage.test_without_anything_served_elsewhere_no_place_is_blamed()
+
+
+def turns_in_their_order() -> None:
+    """New records, then chains that have begun, then the rest."""
+    test_rate_limit.test_new_records_then_chains_then_the_rest_in_order()
+
+
+def two_connectors_share_the_limit() -> None:
+    """Two processes that cannot see each other, both with backlog, and one beside another's polls."""
+    test_rate_limit.test_two_with_backlog_share_evenly()
+    test_rate_limit.test_beside_one_that_polls_hardly_anything_is_lost()
+
+
+def the_youngest_look_gives_way() -> None:
+    """Where not all looks fit, the one at 15 min is late, the others hardly, and new records not at all; it is told."""
+    with closing(World(page_records=4, busy=True)) as world:
+        world.start()
+        for _ in range(150):
+            add_many(world, 80, 0, 0.75)
+            world.run(60)
+        late = plan.overdue_s(world.coverage(), int(world.clock.now))
+        _must("order", late[LOOKS[0]] > late[LOOKS[1]], late)
+        waited = _waited_s(world, world.clock.now - HOUR_S)
+        _must("fresh", _share(waited, 0.95) <= 120, _share(waited, 0.95))
+        world.run(1)
+        _must("told", bool(world.said("late, because the rate limit")), (late, world.lines))
 
 
 GRAPH_STORIES: Final[tuple[Story, ...]] = (
@@ -824,6 +955,8 @@ GRAPH_STORIES: Final[tuple[Story, ...]] = (
     a_storm_of_429s,
     polls_beside_history,
     looks_beside_history,
+    the_youngest_look_gives_way,
+    two_connectors_share_the_limit,
     a_stream_that_is_down,
     beyond_retention,
     shown_two_minutes_late,
@@ -837,6 +970,7 @@ GRAPH_STORIES: Final[tuple[Story, ...]] = (
     in_the_wrong_order,
     ties_across_pages,
     shown_while_a_window_is_read,
+    a_poll_that_fails,
 )
 OTHER_STORIES: Final[tuple[Story, ...]] = (
     killed_at_every_side_effect,
@@ -846,6 +980,7 @@ OTHER_STORIES: Final[tuple[Story, ...]] = (
     night_without_power,
     machine_asleep,
     the_intake_refuses_a_record_that_is_alone,
+    the_intake_refuses_the_only_record,
     the_intake_refuses_several_records,
     a_kill_while_a_refused_record_is_kept,
     refusals_that_pass_convict_nobody,
@@ -853,7 +988,12 @@ OTHER_STORIES: Final[tuple[Story, ...]] = (
     a_slow_intake,
     a_full_disk,
     a_full_disk_and_a_refused_record,
+    a_full_disk_beside_a_place_in_trouble,
+    set_aside_by_an_earlier_process,
+    a_stop_while_a_batch_is_pushed,
     state_that_is_damaged,
     two_streams_push_at_once,
+    no_evidence_no_blame,
+    turns_in_their_order,
 )
 SCENARIOS: Final[tuple[Story, ...]] = GRAPH_STORIES + OTHER_STORIES

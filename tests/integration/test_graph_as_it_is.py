@@ -136,7 +136,7 @@ _WEEK_AGO = graph_time(1_795_000_000 - 7 * DAY_S)
 
 
 async def test_400s_for_a_minute_on_history_drop_nothing(make_rig: MakeRig) -> None:
-    """Of 20 days, with questions about all but the last week refused for a minute: all of it comes, and none is lost."""
+    """Of 20 days, with questions about all but the last week refused for a minute: all of it comes."""
     rig = make_rig(page_limit=1000)
     rig.fill(STREAM, count=2000, hours=20 * 24)
     rig.emulator.graph.faults.inject(Fault.unsupported_query(), times=None, match=_older_than_a_week, after=3)
@@ -161,7 +161,7 @@ async def test_questions_that_are_refused_at_random(make_rig: MakeRig) -> None:
 
 @pytest.mark.parametrize("page_limit", [1000, 400])
 async def test_chains_that_end_early(make_rig: MakeRig, page_limit: int) -> None:
-    """Three of ten pages have no nextLink, in history of 30 to 70 h: all 4,000 come, though every answer looked whole."""
+    """Three of ten pages have no nextLink, in history of 30 to 70 h: all 4,000 come."""
     rig = make_rig(page_limit=page_limit)
     now = rig.clock.now()
     fill(rig.emulator.tenant, STREAM, 4000, now - timedelta(hours=70), now - timedelta(hours=30), 7, size=600)
@@ -251,7 +251,9 @@ async def test_a_storm_of_429s(make_rig: MakeRig) -> None:
 # Late records
 
 
-async def delays(rig: Rig, run: Run, kinds: tuple[str, ...], minutes: int, late_s: Callable[[int], float]) -> list[float]:
+async def delays(
+    rig: Rig, run: Run, kinds: tuple[str, ...], minutes: int, late_s: Callable[[int], float]
+) -> list[float]:
     """New records of some minutes, five a minute, each shown so late; returns how long after that each came."""
     shown: dict[str, float] = {}
     for number in range(minutes * 5):

@@ -6,7 +6,7 @@ import pytest
 
 from graph_entra.reading.collector import Reading
 from graph_entra.reading.outcomes import PROBE_AFTER
-from graph_entra.reading.reader import Flight, Polled, Reader
+from graph_entra.reading.reader import _LATER_THAN_POLLS, Flight, Polled, Reader
 from graph_entra.streams import HOUR_S, Window
 from tests.unit.readers import NOW, Desk
 
@@ -160,7 +160,9 @@ def test_the_rate_follows_the_polls() -> None:
     desk = Desk()
     answer(desk, (100, 0), records=1000)
     assert desk.reader.edge_per_s == 10.0
-    answer(desk, (100, 50), (50, 0), records=0)
+    answer(desk, (20, 0), records=0)
+    assert desk.reader.edge_per_s == 10.0, "a poll of the last seconds says nothing: Graph shows little of these yet"
+    answer(desk, (400, 200), (200, 0), records=0)
     assert desk.reader.edge_per_s == 5.0
 
 
@@ -180,20 +182,17 @@ def test_an_outage_is_told_when_records_flow_again() -> None:
 @pytest.mark.parametrize(
     ("polls", "created_ago_s", "hidden_s"),
     [
-        # polls: (from, to, asked), seconds ago; the last one first.
+        # polls: (from, to, asked), seconds ago; the last one first, then the last that looked back far, then before.
         ([(360, 60, 60), (360, 60, 60)], 30, 0),  # newer than the last poll: nobody asked in vain
         ([(360, 60, 60), (360, 60, 60)], 100, 40),  # a poll asked when it was 40 s old
         ([(120, 60, 60), (7200, 120, 120)], 1000, 880),  # only the one that looked back so far
-        (
-            [(120, 60, 60), (120, 60, 60)],
-            1000,
-            940,
-        ),  # older than both: hidden at least so long
+        ([(120, 60, 60), (180, 60, 60), (1500, 900, 900)], 1000, 100 * _LATER_THAN_POLLS),  # what only a look finds
+        ([(120, 60, 60), (120, 60, 60)], 1000, None),  # nobody asked for it: that says nothing
     ],
 )
-def test_how_late_a_record_is(polls: list[tuple[int, int, int]], created_ago_s: int, hidden_s: int) -> None:
+def test_how_late_a_record_is(polls: list[tuple[int, int, int]], created_ago_s: int, hidden_s: float | None) -> None:
     """Its age when it was asked for in vain, not when it was found: that would grow with itself."""
     reader: Reader = Desk().reader
-    last, reach = (Polled(NOW - start, NOW - end, NOW - at) for start, end, at in polls)
-    reader.last_poll, reader.last_reach = last, reach
+    last, reach, *before = (Polled(NOW - start, NOW - end, NOW - at) for start, end, at in polls)
+    reader.last_poll, reader.last_reach, reader.reached = last, reach, tuple(before)
     assert reader.hidden_s(NOW - created_ago_s) == hidden_s

@@ -14,6 +14,7 @@ from graph_entra.errors import GraphRefused, GraphUnavailable, Throttled, Window
 from graph_entra.microsoft.graph import Answer
 from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.reading import coverage as coverage_rules
+from graph_entra.reading import plan
 from graph_entra.reading.collector import Reading
 from graph_entra.reading.coverage import Clipped, Row
 from graph_entra.reading.graph_clock import GraphClock
@@ -225,7 +226,7 @@ def test_the_edge_goes_first() -> None:
     run = Run({kind: Graph(history_s=20 * DAY_S, per_s=5.0) for kind in SIGN_IN_TYPES}).go(HOUR_S)
     for kind in SIGN_IN_TYPES:
         polls = run.polls(kind)
-        assert max(after - before for before, after in itertools.pairwise(polls)) < PERIOD_S + 12
+        assert max(after - before for before, after in itertools.pairwise(polls)) < PERIOD_S + 20
 
 
 def test_a_period_of_a_second_starves_nothing() -> None:
@@ -241,7 +242,7 @@ def test_every_kind_of_work_gets_its_turn() -> None:
     asked = run.requests(3 * HOUR_S)
     assert asked["look"] > 10
     assert asked["unread"] > 500
-    late = coverage_rules.overdue_s(run.collectors[0].coverage, int(NOW + 5 * HOUR_S))
+    late = plan.overdue_s(run.collectors[0].coverage, int(NOW + 5 * HOUR_S))
     assert late[15 * 60] < 900
     assert late[2 * HOUR_S] < 3600
 
@@ -266,7 +267,7 @@ def bad_second(at_s: int, until_s: float = float("inf")) -> Fault:
 
 @pytest.mark.parametrize("ago_s", [20 * HOUR_S, 3 * DAY_S, 100])
 def test_a_second_that_cannot_be_served_costs_itself(ago_s: int) -> None:
-    """All around it is read within the hour; one line tells its bounds, in Graph's own words; it is asked for hourly."""
+    """All around it is read within the hour; one line tells its bounds in Graph's words; it is asked for hourly."""
     at_s = NOW - ago_s
     run = Run({ONE: Graph(history_s=5 * DAY_S, fault=bad_second(at_s))}).go(4 * HOUR_S)
     coverage = run.collectors[0].coverage
