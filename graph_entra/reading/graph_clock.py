@@ -26,12 +26,18 @@ class GraphClock:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ahead_s = 0.0
+        self._doubted_s: float | None = None
         self._known = False
 
     def seen(self, date_s: float) -> None:
-        """An answer was dated ``date_s``."""
-        self._ahead_s = date_s + _HALF_A_SECOND - self._clock.monotonic()
-        self._known = True
+        """An answer was dated ``date_s``. A step is believed when the next answer says the same."""
+        ahead_s = date_s + _HALF_A_SECOND - self._clock.monotonic()
+        if self._known and abs(ahead_s - self._ahead_s) > WORTH_TELLING_S:
+            confirmed = self._doubted_s is not None and abs(ahead_s - self._doubted_s) <= WORTH_TELLING_S
+            self._doubted_s = ahead_s
+            if not confirmed:
+                return
+        self._ahead_s, self._doubted_s, self._known = ahead_s, None, True
 
     def now_s(self) -> float:
         """The time by Graph's clock."""

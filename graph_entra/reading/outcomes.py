@@ -15,7 +15,6 @@ from graph_entra.errors import (
     GraphUnavailable,
     PagingBroken,
     Throttled,
-    TokenRefused,
     WindowTooWide,
 )
 from graph_entra.microsoft.rate_limit import RateLimiter
@@ -98,22 +97,25 @@ class Outcomes:
             reader.in_order = False
             held = max(reading.records, reader.density.expected(*reading.rest))
             reader.target_records = max(FEWEST_RECORDS, min(reader.target_records, held or MOST_RECORDS) / 2)
-        if isinstance(error, (Throttled, TokenRefused)) or (
+        if isinstance(error, Throttled) or (
             isinstance(error, PagingBroken) and reading.reached_s > reading.window.start_s
         ):
             # Nothing is wrong with the window: it is due as before.
-            wait_s = self._limiter.paused_s if isinstance(error, Throttled) else (error.retry_after_s or 0.0)
+            wait_s = self._limiter.paused_s if isinstance(error, Throttled) else 0.0
             reader.poll_due_s = min(reader.poll_due_s, now_s + wait_s) if work == "edge" else reader.poll_due_s
             self._problems.failed(error, reader.key, work, wait_s)
             return
         place = isinstance(error, (GraphUnavailable, PagingBroken)) or (
             isinstance(error, GraphRefused) and error.status not in _NO_PLACE
         )
+        if isinstance(error, GraphUnavailable) and error.retry_after_s is not None:
+            # Whatever it is: nobody asks before that is over.
+            reader.paused_until_s = now_s + error.retry_after_s
         if place and work != "edge":
             await self._place_failed(reader, reading, error, now_s)
             return
         wait_s = max(reader.backoff.wait_s(error), self._limiter.paused_s)
-        reader.paused_until_s = now_s + wait_s
+        reader.paused_until_s = max(reader.paused_until_s, now_s + wait_s)
         if work == "edge":
             self._poll_failed(reader, reading, error, place=place)
             reader.poll_due_s = now_s + wait_s

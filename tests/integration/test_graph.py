@@ -6,7 +6,14 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic import SecretStr
 
-from graph_entra.errors import GraphEntraError, GraphRefused, GraphUnavailable, PagingBroken, TokenRefused, WindowTooWide
+from graph_entra.errors import (
+    GraphEntraError,
+    GraphRefused,
+    GraphUnavailable,
+    PagingBroken,
+    TokenRefused,
+    WindowTooWide,
+)
 from graph_entra.microsoft.clouds import CLOUDS
 from graph_entra.microsoft.graph import Answer, Graph
 from graph_entra.microsoft.login import ClientSecret, Login
