@@ -613,4 +613,3 @@ class IntakeModel:
         """The process was killed: the batch in flight may be repeated, once."""
         self.allowed.update(self.in_flight)
         self.in_flight = []
-

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 import pytest
 
-from graph_entra.delivery.intake import Intake, Suspect
+from graph_entra.delivery.intake import Intake
 from graph_entra.microsoft import pages, rate_limit
 from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.reading import collector, coverage, outcomes, plan, polls, schedule, shares
@@ -44,7 +44,7 @@ def _rewritten(patch: Patch, owner: type, name: str, old: str, new: str) -> None
     assert old in text
     text = f"from __future__ import annotations\n{text.replace(old, new)}"
     made: dict[str, Any] = {}
-    exec(compile(text, inspect.getfile(owner), "exec"), method.__globals__, made)  # noqa: S102 - our own text
+    exec(compile(text, inspect.getfile(owner), "exec"), method.__globals__, made)
     made[name].mutated = text
     patch.setattr(owner, name, made[name])
 
