@@ -116,6 +116,8 @@ class Outcomes:
             return
         wait_s = max(reader.backoff.wait_s(error), self._limiter.paused_s)
         reader.paused_until_s = max(reader.paused_until_s, now_s + wait_s)
+        # A look that waits for this is not late by the rate limit.
+        reader.late_told_s = now_s
         if work == "edge":
             self._poll_failed(reader, reading, error, place=place)
             reader.poll_due_s = now_s + wait_s
@@ -139,11 +141,17 @@ class Outcomes:
         if not served_elsewhere:
             # Is it the place, or the stream? A poll tells.
             reader.poll_due_s = min(reader.poll_due_s, now_s)
-            self._problems.failed(error, reader.key, reading.window.work, reader.backoff.wait_s(error))
+            wait_s = reader.backoff.wait_s(error)
+            if reading.window.work != "troubled":  # which is told when it is set aside
+                self._problems.failed(error, reader.key, reading.window.work, wait_s)
 
 
 def _is_set_aside(reader: Reader, reading: Reading) -> bool:
     """Whether something of what was read is still set aside: the intake refuses a record of it."""
     return any(
-        row.start_s < reading.reached_s and reading.window.start_s < row.end_s for row in reader.coverage.troubled
+        row.trouble is not None
+        and row.trouble.told
+        and row.start_s < reading.reached_s
+        and row.end_s > reading.window.start_s
+        for row in reader.coverage.troubled
     )
