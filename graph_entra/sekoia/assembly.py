@@ -206,7 +206,7 @@ class EntraConnector(IntakeHttp, Lifecycle):
 
     def _note_answer(self, schedule: Schedule, answer: Answer) -> None:
         if answer.date_s is not None:
-            self._graph_clock.seen(answer.date_s)
+            self._graph_clock.seen(answer.date_s, answer.took_s)
         metrics.answered(answer.stream, answer.status)
         schedule.answered(answer)
 
