@@ -208,7 +208,7 @@ class EntraConnector(IntakeHttp, Lifecycle):
     def _note_answer(self, schedule: Schedule, answer: Answer) -> None:
         # Of a page only: what refuses may be a proxy in Graph's place, with a clock of its own.
         if answer.date_s is not None and answer.status == HTTPStatus.OK:
-            self._graph_clock.seen(answer.date_s)
+            self._graph_clock.seen(answer.date_s, answer.took_s)
         metrics.answered(answer.stream, answer.status)
         schedule.answered(answer)
 

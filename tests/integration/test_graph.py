@@ -139,10 +139,14 @@ async def test_what_was_read_is_given_before_the_error(
     rig.emulator.graph.faults.inject(fault, after=0 if fault.next_link_only else 1)
     async with asking(rig) as one:
         given: list[Page] = []
-        with pytest.raises(kind):  # noqa: PT012 - the pages before the error count
+
+        async def read() -> None:
             async for page, is_last in one.graph.pages(STREAM, window(rig)):
                 assert not is_last
                 given.append(page)
+
+        with pytest.raises(kind):
+            await read()
         assert len(given) == pages
         assert len(one.asked) == 2
         assert len(rig.graph_requests) == 2

@@ -47,7 +47,7 @@ def test_the_last_answer_counts(machine: ManualClock) -> None:
     clock.seen(START_S)
     machine.advance(1000)
     clock.seen(START_S + 1030)
-    assert clock.now_s() == START_S + 1030.5
+    assert clock.now_s() == pytest.approx(START_S + 1030.5, abs=0.5)
 
 
 def test_a_step_is_believed_when_it_is_confirmed(machine: ManualClock) -> None:
@@ -61,4 +61,23 @@ def test_a_step_is_believed_when_it_is_confirmed(machine: ManualClock) -> None:
     assert clock.now_s() == START_S + 10.5
     machine.advance(2)
     clock.seen(START_S + 7212)
-    assert clock.now_s() == START_S + 7212.5
+    assert clock.now_s() == pytest.approx(START_S + 7212.5, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("dated_s", "took_s", "right_s"),
+    [
+        (1000, 0.4, 1000.5),  # whole seconds: what is known is within it
+        (700, 300, 1000.5),  # the header came at once, and the body five minutes later
+        (1000, 300, 1000.5),  # the header came with the body
+        (1010, 0.4, 1010.0),  # Graph's is ahead of what was thought, by ten seconds at least
+        (990, 0.4, 991.4),  # or behind it
+    ],
+)
+def test_a_slow_answer_moves_nothing(machine: ManualClock, dated_s: int, took_s: float, right_s: float) -> None:
+    """It was dated at some moment while it was waited for: only what that cannot explain is corrected."""
+    clock = GraphClock(machine)
+    clock.seen(START_S)
+    machine.advance(1000)
+    clock.seen(START_S + dated_s, took_s)
+    assert clock.now_s() == pytest.approx(START_S + right_s)
