@@ -137,8 +137,8 @@ def run(*, quick: bool = False) -> Report:
     text = "\n\n".join(
         [
             f"The real schedule, collector, ledger and context.json, for {hours} simulated hours against a model of "
-            f"Graph with {PER_S:.2f} records/s in one stream, polled every {PERIOD_S} s, everything at work. Every later day "
-            "is like the second. Rows: of the coverage.",
+            f"Graph with {PER_S:.2f} records/s in one stream, polled every {PERIOD_S} s, everything at work. Later "
+            "days are like the second. Rows: of the coverage.",
             table(("largest", "MB on disk", "MB written in a period", "MB of the largest file", "rows"), rows),
             f"The ledger in memory: {entry_bytes:.1f} bytes an entry that is held, by tracemalloc, and "
             f"{ready_bytes:.0f} bytes for each of the last 10,000 that are looked up at once. At most 1,000,000 "
