@@ -82,7 +82,8 @@ class Outcomes:
         reader.backoff.over()
         # By a whole window: a 200 may hold a page that breaks off.
         reader.served_s = self._clock.monotonic()
-        reader.in_order = reader.in_order or reading.pages >= MOST_PAGES
+        if reading.pages >= MOST_PAGES:
+            reader.in_order = reading.reached_s < reading.window.end_s
         if reading.records >= reader.target_records / 2:
             reader.target_records = min(MOST_RECORDS, reader.target_records * _GROWS)
         self._problems.served(reader.key, reading.window.work)
