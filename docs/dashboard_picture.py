@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from functools import partial
 from html import escape
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -23,11 +22,15 @@ from docs.dashboard import FOLDER, PANELS, ROWS, Panel
 from tests.emulator import Emulator, Fault
 from tests.emulator.intake import AUDITS_KEY
 from tests.emulator.processes import Connector
-from tests.emulator.run import add_live, furnished_tenant
+from tests.emulator.programme import Programme
 
 RUN_S = 300.0
 OUTAGE_S = (170.0, 215.0)
 EVERY_S = 2
+CAPTION = (
+    "Five minutes of both connectors on the emulator, computed by Prometheus: a day of history first, one record that "
+    "Graph cannot serve, a short outage of the intake, Graph down from 2:50 to 3:35."
+)
 COLUMN, HEIGHT = 420, 204
 COLOURS = ("#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#f2495c", "#b877d9", "#8ab8ff", "#ffa6b0", "#96d98d", "#ffcb7d")
 Line = list[tuple[float, float]]
@@ -37,9 +40,9 @@ def run(folder: Path) -> list[list[tuple[str, Line]]]:
     """Runs, and returns the lines of each panel with their names."""
     metrics_of = {job: _free_port() for job in ("sign-ins", "audits")}
     prometheus, port = _prometheus(folder, metrics_of)
-    tenant = furnished_tenant(datetime.now(UTC))
-    rng = Random(1)  # noqa: S311 - the same records every time, no secret
-    with Emulator(tenant) as emulator:
+    with Emulator(Programme.furnished(datetime.now(UTC))) as emulator:
+        programme = Programme(emulator, emulator.clock())
+        programme.begin()
         connectors = []
         for job, command, key in (
             ("sign-ins", "graph_entra_signins", None),
@@ -53,16 +56,15 @@ def run(folder: Path) -> list[list[tuple[str, Line]]]:
                 metrics_port=metrics_of[job],
             )
             connectors.append(Connector(command, environment, folder / f"{job}.log"))
-        began_s, wall_s, serial, failing = time.monotonic(), time.time(), 0, False
+        began_s, wall_s, failing = time.monotonic(), time.time(), False
         while (passed_s := time.monotonic() - began_s) < RUN_S:
-            serial += 1
-            add_live(tenant, rng, serial)
+            programme.step(None)
             if failing != (OUTAGE_S[0] < passed_s < OUTAGE_S[1]):
                 failing = not failing
                 emulator.graph.faults.clear()
                 if failing:
                     emulator.graph.faults.inject(Fault.status(503), times=None)
-            time.sleep(0.7)
+            time.sleep(1.0)
         lines = [_lines(port, panel, wall_s) for panel in PANELS]
         for connector in connectors:
             connector.stop()
@@ -128,9 +130,8 @@ def draw(lines: list[list[tuple[str, Line]]]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, '
         f'sans-serif" font-size="12"><style>{style}</style><rect width="{width}" height="{height}" fill="#111217"/>'
-        '<text x="16" y="30" font-size="20">Microsoft Entra ID (Graph API)</text><text x="16" y="50" class="s">Five '
-        "minutes of both connectors on the emulator, computed by Prometheus: a day of history first, Graph down from "
-        "2:50 to 3:35.</text>" + "".join(parts) + "</svg>"
+        '<text x="16" y="30" font-size="20">Microsoft Entra ID (Graph API)</text>'
+        f'<text x="16" y="50" class="s">{CAPTION}</text>' + "".join(parts) + "</svg>"
     )
 
 

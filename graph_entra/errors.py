@@ -161,6 +161,7 @@ class IntakeUnavailable(PassesByItself):
 
     Attributes:
         host: which host was asked and did not answer; None if it answered.
+        next_try_s: seconds until the same is pushed again.
     """
 
     kind = "intake"
@@ -168,6 +169,7 @@ class IntakeUnavailable(PassesByItself):
     def __init__(self, text: str, retry_after_s: float | None = None, *, host: str | None = None) -> None:
         super().__init__(text, retry_after_s)
         self.host = host
+        self.next_try_s = 0.0
 
 
 class IntakeTimedOut(IntakeUnavailable):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final, Literal
@@ -43,7 +43,8 @@ SIGN_IN_TYPES: Final[tuple[SignInType, ...]] = (
     "managedIdentity",
 )
 
-# A change of one of these is news to a detection rule; a change of any other member is not pushed again.
+# A change of one of these is news to a detection rule; a change of any other member is not pushed again. What a version
+# does not have is null in every record of it: riskEventTypes is v1.0's alone, the two before it are beta's.
 SIGN_IN_MATERIAL: Final = (
     "status.errorCode",
     "conditionalAccessStatus",
@@ -55,6 +56,9 @@ SIGN_IN_MATERIAL: Final = (
     "riskEventTypes",
     "riskEventTypes_v2",
 )
+# Of interactive sign-ins in full detail. Another set than that of v1.0, under which the same records are known: so the
+# ledger knows that a difference between the two is the version's, and no change (state/ledger.py).
+FULL_MATERIAL: Final = tuple(member for member in SIGN_IN_MATERIAL if member != "riskEventTypes")
 AUDIT_MATERIAL: Final = ("result", "resultReason")
 
 
@@ -69,6 +73,7 @@ class Stream:
         time_member: the member that Graph filters and orders by.
         material: dotted paths of the members whose change makes a record worth pushing again.
         event_type: the sign-in type that is filtered for; None where the endpoint holds one kind only.
+        otherwise: what is read while this one is refused: the same records with less in them; None if nothing is.
     """
 
     key: str
@@ -77,6 +82,7 @@ class Stream:
     time_member: str
     material: tuple[str, ...]
     event_type: str | None = None
+    otherwise: Stream | None = None
 
     def filter(self, start_s: int, end_s: int) -> str:
         """The ``$filter`` for records created from ``start_s`` to ``end_s``, both included.
@@ -117,18 +123,21 @@ class Window:
 AUDITS: Final = Stream("directoryAudits", "directoryAudits", "v1.0", "activityDateTime", AUDIT_MATERIAL)
 
 
-def sign_in_stream(kind: SignInType, *, beta_only: bool) -> Stream:
+def sign_in_stream(kind: SignInType, *, beta_only: bool, full: bool = False) -> Stream:
     """The stream of one sign-in type.
 
     Args:
         kind: the sign-in type.
         beta_only: True in the national clouds, whose v1.0 refuses ``/auditLogs/signIns``. In the global cloud,
-            interactive sign-ins come from v1.0, which alone has ``riskEventTypes``; ``signInEventTypes`` exists in
-            beta only (https://learn.microsoft.com/graph/api/resources/signin).
+            interactive sign-ins come from v1.0; ``signInEventTypes`` exists in beta only
+            (https://learn.microsoft.com/graph/api/resources/signin).
+        full: read interactive sign-ins from beta too, with some 40 members more, and from v1.0 while beta is refused.
     """
-    if kind == "interactiveUser" and not beta_only:
-        return Stream(kind, "signIns", "v1.0", "createdDateTime", SIGN_IN_MATERIAL)
-    return Stream(kind, "signIns", "beta", "createdDateTime", SIGN_IN_MATERIAL, event_type=kind)
+    beta = Stream(kind, "signIns", "beta", "createdDateTime", SIGN_IN_MATERIAL, event_type=kind)
+    if kind != "interactiveUser" or beta_only:
+        return beta
+    standard = Stream(kind, "signIns", "v1.0", "createdDateTime", SIGN_IN_MATERIAL)
+    return replace(beta, material=FULL_MATERIAL, otherwise=standard) if full else standard
 
 
 def graph_time(second: int) -> str:

@@ -233,11 +233,12 @@ class Intake:
                 try:
                     self._push_once(batch)
                 except IntakeUnavailable as fault:
+                    tries += 1
+                    fault.next_try_s = _pause_s(tries, fault)
                     self._on_fault(fault)
                     if isinstance(fault, IntakeTimedOut):
                         self._most_records = max(1, len(batch) // 2)
-                    tries += 1
-                    if self._clock.wait(self._stopping, _pause_s(tries, fault)):
+                    if self._clock.wait(self._stopping, fault.next_try_s):
                         raise
                 except IntakeRefused as refusal:
                     if meaning(refusal.status) != "content":

@@ -66,11 +66,6 @@ class ClientCertificate:
     ends_s: float
     key: RSAPrivateKey = field(repr=False)
 
-    @property
-    def what(self) -> str:
-        """What to call it in a sentence."""
-        return f"certificate (thumbprint {self.thumbprint})"
-
     def assertion(self, client_id: str, audience: str, now_s: float) -> str:
         """A signed statement that we are the application (RFC 7523 section 3), good for one request.
 

@@ -190,7 +190,9 @@ class Graph:
             return await self._get(stream, window, next_page(stream, link), goes_on=True)
         except GraphRefused as refusal:
             if refusal.status in (400, 404, 410):
-                raise PagingBroken("Graph no longer knows the page that it announced", retry_after_s=0) from refusal
+                raise PagingBroken(
+                    f"Graph does not give the page that it announced: {refusal}", retry_after_s=0
+                ) from refusal
             raise
 
     async def _get(

@@ -47,9 +47,9 @@ class ClientSecret:
     value: SecretStr
 
     @property
-    def what(self) -> str:
-        """What to call it in a sentence."""
-        return "client secret"
+    def thumbprint(self) -> str:
+        """None: that is what a certificate has."""
+        return ""
 
     @property
     def hint(self) -> str:
@@ -171,9 +171,8 @@ class Login:
                 self._newest = await self._credential.get_token(*scopes, **options)
         # azure-identity lets what is no JSON object, or one without a token, fail in several ways.
         except (AzureError, TimeoutError, ValueError, TypeError, LookupError, AttributeError) as error:
-            if isinstance(self._secret, ClientCertificate):
-                return login_fault(error, thumbprint=self._secret.thumbprint)
-            return login_fault(error, secret_is_guid=self._secret.looks_like_its_id)
+            is_guid = isinstance(self._secret, ClientSecret) and self._secret.looks_like_its_id
+            return login_fault(error, secret_is_guid=is_guid, thumbprint=self._secret.thumbprint)
         return self._newest
 
     def _connect(self) -> ClientSecretCredential | ClientAssertionCredential:

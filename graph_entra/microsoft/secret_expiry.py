@@ -48,11 +48,11 @@ class Warnings:
     def __init__(self) -> None:
         self._said: set[tuple[float, int]] = set()
 
-    def due(self, what: str, end_s: float, now_s: float) -> str | None:
+    def due(self, thumbprint: str, end_s: float, now_s: float) -> str | None:
         """The warning that is due now; None if none is, or it was said.
 
         Args:
-            what: "client secret", or "certificate" with its thumbprint.
+            thumbprint: of the certificate; empty for a client secret.
             end_s: when it ends, in seconds since 1970.
             now_s: the clock.
         """
@@ -62,16 +62,14 @@ class Warnings:
             return None
         self._said.add((end_s, reached[-1]))
         when = datetime.fromtimestamp(end_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        return f"The {what} ends in {max(0.0, left_days):.1f} days, on {when}. {_renewal(what)}"
-
-
-def _renewal(what: str) -> str:
-    if what.startswith("certificate"):
+        left = f"{max(0.0, left_days):.1f} days, on {when}"
+        if thumbprint:
+            return (
+                f"The certificate of thumbprint {thumbprint} ends in {left}. Make a new one, upload its public half "
+                "under Certificates & secrets of the app registration, and paste it with its key; until then records "
+                "go on flowing."
+            )
         return (
-            "Make a new one, upload its public half under Certificates & secrets of the app registration, and paste it "
-            "with its key; until then records go on flowing."
+            f"The client secret ends in {left}. Make a new one under Certificates & secrets of the app registration "
+            "and paste its Value; until then records go on flowing."
         )
-    return (
-        "Make a new one under Certificates & secrets of the app registration and paste its Value; until then records "
-        "go on flowing."
-    )

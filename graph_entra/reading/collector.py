@@ -15,7 +15,13 @@ from typing import Final, Protocol
 
 from graph_entra.delivery.cut import fit
 from graph_entra.delivery.intake import Intake, Suspect
-from graph_entra.errors import GraphEntraError, GraphUnavailable, PagingBroken, StorageFailed
+from graph_entra.errors import (
+    GraphEntraError,
+    GraphRefused,
+    GraphUnavailable,
+    PagingBroken,
+    StorageFailed,
+)
 from graph_entra.reading import coverage as coverage_rules
 from graph_entra.reading.coverage import Coverage, Row
 from graph_entra.records import Page, Record, Taken
@@ -29,6 +35,8 @@ from graph_entra.streams import DAY_S, Stream, Stretch, Window, Work
 STOP_GRACE_S: Final = 3.0
 # A chain of pages that comes oldest first is left after so many: long ones break, and what is left can be planned anew.
 MOST_PAGES: Final = 15
+# A version that was refused is asked for again after so long.
+PREFER_AGAIN_S: Final = 3600.0
 # So often is a record refused before the stretch that waits for it is told as one in trouble.
 TRIES_BEFORE_TOLD: Final = 4
 
@@ -53,7 +61,8 @@ class Reading:
         size_bytes: of these records' texts.
         new: how many were delivered for the first time.
         error: what ended it early; None if Graph and the intake did all that was asked.
-        aside: stretches whose record the intake refuses, that have to be told.
+        waiting: for each record that the intake refuses, the stretch that waits for it, and when it is due again.
+        aside: of these stretches, those that have to be told.
     """
 
     window: Window
@@ -64,6 +73,7 @@ class Reading:
     size_bytes: int = 0
     new: int = 0
     error: Exception | None = None
+    waiting: list[tuple[Suspect, Stretch, int]] = field(default_factory=list)
     aside: list[Row] = field(default_factory=list)
 
     @property
@@ -87,6 +97,7 @@ class Collector:
         on_taken: told of each batch that was delivered and noted, and of each page.
         on_new: told when the records were created that polls and looks saw for the first time.
         on_damage: told of each file that was set aside.
+        on_version: told that the stream is read otherwise, and why; and, without a reason, that it is as it should be.
     """
 
     def __init__(
@@ -104,6 +115,7 @@ class Collector:
         on_taken: Callable[[Taken], None],
         on_new: Callable[[str, Sequence[int]], None],
         on_damage: Callable[[str, str], None],
+        on_version: Callable[[Stream, GraphRefused | None], None] = lambda _stream, _why: None,
     ) -> None:
         self.stream = stream
         self._store = store
@@ -114,9 +126,16 @@ class Collector:
         self._now_s = now_s
         self._on_taken = on_taken
         self._on_new = on_new
+        self._on_version = on_version
+        self._on_damage = on_damage
+        self._files = files
+        self._preferred = stream
+        self._prefer_again_s = 0.0
         self._ledger = Ledger(files, stream, on_damage)
         # Windows of a stream that are in flight together take turns: two may hold the same record.
         self._turn = asyncio.Lock()
+        # The most records on a page that others followed: Graph's pages may hold fewer than were asked for.
+        self._fullest = 0
         self.coverage = self._load(history_s, on_damage)
         # From the first page on: a record that claims an hour which is not read again is remembered all the same.
         self._ledger.keep(self.coverage.read_again())
@@ -131,13 +150,15 @@ class Collector:
             return gap, clipped
 
     async def fail(self, stretch: Stretch, why: str, *, served_elsewhere: bool) -> tuple[Row, ...]:
-        """Note that a stretch could not be read; returns what is set aside by it."""
+        """Note that a stretch could not be read; returns what is set aside by it.
+
+        A data path that does not answer costs nothing here: the next page meets it, and writes this too.
+        """
         async with self._turn:
             self.coverage, aside = coverage_rules.failed(
                 self.coverage, stretch, int(self._now_s()), why, served_elsewhere=served_elsewhere
             )
             with suppress(StorageFailed):
-                # On a full disk: it is known here, and the next page's save writes it or is told.
                 await asyncio.to_thread(self._save)
             return aside
 
@@ -150,22 +171,48 @@ class Collector:
         Raises:
             Exception: only what is no GraphEntraError.
         """
+        trial = self.stream is not self._preferred and self._now_s() >= self._prefer_again_s
+        if trial:
+            await self._read_as(self._preferred)
+        stream = self.stream
+        reading = await self._read(stream, window)
+        if isinstance(reading.error, GraphRefused) and stream.otherwise is not None and (trial or _is_probe(window)):
+            # Not even the last second is answered, or not yet again: it is the version, not something in the window.
+            await self._read_as(stream.otherwise)
+            self._prefer_again_s = self._now_s() + PREFER_AGAIN_S
+            if not trial:
+                self._on_version(stream.otherwise, reading.error)
+            return await self._read(stream.otherwise, window)
+        if trial and reading.error is None:
+            self._on_version(stream, None)
+        return reading
+
+    async def _read_as(self, stream: Stream) -> None:
+        """Read another version of the same records from now on; what is known of them is known under either."""
+        async with self._turn:
+            self.stream = stream
+            self._ledger = await asyncio.to_thread(Ledger, self._files, stream, self._on_damage)
+            self._ledger.keep(self.coverage.read_again())
+
+    async def _read(self, stream: Stream, window: Window) -> Reading:
         reading = Reading(window, int(self._now_s()), window.start_s)
         order = _Order(window)
         new_at_s: list[int] = []
         try:
-            async with aclosing(self._source.pages(self.stream, window)) as pages:
+            async with aclosing(self._source.pages(stream, window)) as pages:
                 async for page, is_last in pages:
                     reading.pages += 1
                     reached_s = self._reached_s(window, order, page, is_last=is_last)
                     async with self._turn:
+                        if stream is not self.stream:
+                            return reading  # another version is read by now: this is due as before
                         await _finish(asyncio.to_thread(self._take, reading, page, reached_s, new_at_s))
                     if page.broken is not None:
                         raise GraphUnavailable(page.broken)
                     if is_last and reached_s is None:
                         raise PagingBroken("Graph's last page is full, and nothing tells whether more is behind it")
                     # Not amid the first second: it would be asked for again, and left at the same place.
-                    if reached_s is not None and reached_s > window.start_s and reading.pages >= MOST_PAGES:
+                    if reading.pages >= MOST_PAGES and reading.reached_s > window.start_s:
                         break
                     del page  # not kept while the next one is fetched and parsed
         except GraphEntraError as error:
@@ -176,12 +223,15 @@ class Collector:
         """Up to where everything has been read once this page is delivered; None if that is not known."""
         in_order_s = order.reached_s(page)
         if not is_last or page.broken is not None:
+            self._fullest = max(self._fullest, len(page.records))
             return in_order_s
-        if len(page.records) < window.page_records or window.end_s - window.start_s <= 1:
-            return window.end_s
         # A full last page: chains have been seen to end early. It is asked on from its last second; where that is not
         # known, in parts.
-        return in_order_s if in_order_s is not None and in_order_s > window.start_s else None
+        full = min(window.page_records, self._fullest or window.page_records)
+        if len(page.records) >= full and in_order_s is not None and in_order_s > window.start_s:
+            return in_order_s
+        whole = len(page.records) < window.page_records or window.end_s - window.start_s <= 1
+        return window.end_s if whole else None
 
     def _take(self, reading: Reading, page: Page, reached_s: int | None, new_at_s: list[int]) -> None:
         now_s = int(self._now_s())
@@ -209,8 +259,11 @@ class Collector:
             self.coverage = coverage_rules.read(self.coverage, stretch, reading.asked_s, new_at_s)
             reading.reached_s = reached_s
             new_at_s.clear()
-        for suspect in delivery.suspects:
-            self._wait_for(suspect, stretch, now_s, reading)
+        reading.waiting += [(suspect, _place(suspect, stretch), now_s) for suspect in delivery.suspects]
+        # All of them: a page goes on in the second in which the one before ended, and must not make it read.
+        for waiting in reading.waiting:
+            self._wait_for(*waiting)
+        reading.aside = self._aside(reading)
         self._save()
         # Crash here: hours that are not needed any more stay until the next page.
         self._ledger.keep(self.coverage.read_again())
@@ -250,22 +303,21 @@ class Collector:
             self._on_new(self.stream.key, seen_s)
         return fresh
 
-    def _wait_for(self, suspect: Suspect, stretch: Stretch, now_s: int, reading: Reading) -> None:
+    def _wait_for(self, suspect: Suspect, stretch: Stretch, refused_s: int) -> None:
         """Have a record that the intake refuses read and tried again, and nothing else wait for it."""
-        at_s = suspect.record.created_s
-        if at_s is not None and stretch[0] <= at_s <= stretch[1]:
-            stretch = (at_s, at_s + 1)
-        told = suspect.tries >= TRIES_BEFORE_TOLD
         self.coverage = coverage_rules.undelivered(
             self.coverage,
             stretch,
-            now_s + int(suspect.again_in_s),
+            refused_s + int(suspect.again_in_s),
             suspect.tries,
             f"the intake answered {suspect.status} to record {suspect.record.id or '(no id)'}",
-            told=told,
+            told=suspect.tries >= TRIES_BEFORE_TOLD,
         )
-        if suspect.tries == TRIES_BEFORE_TOLD:
-            reading.aside += [row for row in self.coverage.troubled if row.start_s <= stretch[0] < row.end_s]
+
+    def _aside(self, reading: Reading) -> list[Row]:
+        """The rows that wait for records that were refused once too often to say nothing."""
+        starts_s = [stretch[0] for suspect, stretch, _ in reading.waiting if suspect.tries == TRIES_BEFORE_TOLD]
+        return [row for row in self.coverage.troubled if any(row.start_s <= at_s < row.end_s for at_s in starts_s)]
 
     def _save(self) -> None:
         self._store.save_stream(self.stream.key, self.coverage.to_json())
@@ -315,6 +367,16 @@ class _Fresh:
             refused=[refused] if refused else [],
             newest_s=max((record.created_s for record in batch if record.created_s is not None), default=None),
         )
+
+
+def _is_probe(window: Window) -> bool:
+    return window.work == "edge" and window.end_s - window.start_s <= 1
+
+
+def _place(suspect: Suspect, stretch: Stretch) -> Stretch:
+    """What has to be read again to have a record again: its second, if what was read holds it."""
+    at_s = suspect.record.created_s
+    return (at_s, at_s + 1) if at_s is not None and stretch[0] <= at_s <= stretch[1] else stretch
 
 
 class _Order:

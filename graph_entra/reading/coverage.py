@@ -21,7 +21,7 @@ Rows touch: the second in which one ends is the second in which the next begins,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -32,6 +32,7 @@ from graph_entra.streams import DAY_S, HOUR_S, LOOK_AGES, PAGE_RECORDS, Stretch,
 # Everything is looked at again at these ages: records are shown late, changed, or left out of an answer.
 LOOKS: Final = tuple(LOOK_AGES.values())
 SETTLED_S: Final = LOOKS[-1]
+_NEXT_LOOK_S: Final[dict[int | None, int | None]] = {None: None, **dict(zip((0, *LOOKS), (*LOOKS, None), strict=True))}
 # What counts as new when nothing was ever read; enough for Graph's usual delay.
 FIRST_REACH_S: Final = 300
 # Graph keeps 30 days (https://learn.microsoft.com/entra/identity/monitoring-health/reference-reports-data-retention);
@@ -105,7 +106,7 @@ class Row:
     @property
     def next_look_s(self) -> int | None:
         """The age at which it is looked at again; None after the last look."""
-        return None if self.looked_s is None else next((age for age in LOOKS if age > (self.looked_s or 0)), None)
+        return _NEXT_LOOK_S[self.looked_s]
 
     def _like(self, other: Row) -> bool:
         return (self.looked_s, self.brought, self.trouble) == (other.looked_s, other.brought, other.trouble)
@@ -313,15 +314,6 @@ def clip(coverage: Coverage, now_s: int) -> Clipped:
         _stretches(row for row in gone if row.looked_s is None),
         _stretches(row for row in gone if row.looked_s is not None and not row.settled),
     )
-
-
-def overdue_s(coverage: Coverage, now_s: int) -> Mapping[int, int]:
-    """By how many seconds each look is late, by its age: 0 if it is on time."""
-    late = dict.fromkeys(LOOKS, 0)
-    for row in coverage.rows:
-        if row.trouble is None and row.next_look_s is not None:
-            late[row.next_look_s] = max(late[row.next_look_s], now_s - row.next_look_s - row.start_s)
-    return late
 
 
 def _read_row(row: Row, asked_s: int, new_at_s: Sequence[int]) -> Row:

@@ -19,7 +19,7 @@ from graph_entra.errors import (
     WindowTooWide,
 )
 from graph_entra.microsoft.rate_limit import RateLimiter
-from graph_entra.reading.collector import Reading
+from graph_entra.reading.collector import MOST_PAGES, Reading
 from graph_entra.reading.reader import MOST_RECORDS, Reader
 from graph_entra.reading.reports import Reports
 from graph_entra.telling.problem_log import ProblemLog
@@ -81,6 +81,9 @@ class Outcomes:
                 if other.backoff.tries:
                     other.poll_due_s = self._clock.monotonic()
         reader.backoff.over()
+        # By a whole window: a 200 may hold a page that breaks off.
+        reader.served_s = self._clock.monotonic()
+        reader.in_order = reader.in_order or reading.pages >= MOST_PAGES
         if reading.records >= reader.target_records / 2:
             reader.target_records = min(MOST_RECORDS, reader.target_records * _GROWS)
         self._problems.served(reader.key, reading.window.work)
@@ -92,6 +95,7 @@ class Outcomes:
         now_s = self._clock.monotonic()
         work = reading.window.work
         if isinstance(error, (WindowTooWide, PagingBroken)):
+            reader.in_order = False
             held = max(reading.records, reader.density.expected(*reading.rest))
             reader.target_records = max(FEWEST_RECORDS, min(reader.target_records, held or MOST_RECORDS) / 2)
         if isinstance(error, (Throttled, TokenRefused)) or (
@@ -143,9 +147,5 @@ class Outcomes:
 def _is_set_aside(reader: Reader, reading: Reading) -> bool:
     """Whether something of what was read is still set aside: the intake refuses a record of it."""
     return any(
-        row.trouble is not None
-        and row.trouble.told
-        and row.start_s < reading.reached_s
-        and row.end_s > reading.window.start_s
-        for row in reader.coverage.troubled
+        row.start_s < reading.reached_s and reading.window.start_s < row.end_s for row in reader.coverage.troubled
     )

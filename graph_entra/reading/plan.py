@@ -14,7 +14,7 @@ back. Windows are sized by records, not by time, because long chains of pages br
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -29,7 +29,7 @@ EndOf = Callable[[int, int], int]
 
 
 def edge_window(coverage: Coverage, now_s: int, reach_s: int) -> Window | None:
-    """What a poll reads; None if no second has passed since the last one.
+    """What a poll reads; None if that is nothing: no second has passed, or trouble reaches to the present.
 
     Args:
         coverage: what is known.
@@ -101,10 +101,22 @@ def troubled_window(coverage: Coverage, now_s: int, in_flight: Sequence[Stretch]
     return replace(window, page_records=trouble.page_records, newest_first=trouble.newest_first) if trouble else window
 
 
+def overdue_s(coverage: Coverage, now_s: int) -> Mapping[int, int]:
+    """By how many seconds each look is late, by its age: beyond the step that it may wait; 0 if it is on time."""
+    late = dict.fromkeys(LOOKS, 0)
+    for row in coverage.rows:
+        age_s = row.next_look_s
+        if row.trouble is None and age_s is not None:
+            late[age_s] = max(late[age_s], now_s - age_s - STEP_S[age_s] - row.start_s)
+    return late
+
+
 def _free(coverage: Coverage, in_flight: Sequence[Stretch]) -> list[Row]:
     """The rows, or the parts of them, that are neither in trouble nor being read."""
     rows = [row for row in coverage.rows if row.trouble is None and row.start_s < row.end_s]
     for start_s, end_s in in_flight:
+        if not any(start_s < row.end_s and row.start_s < end_s for row in rows):
+            continue
         parts = []
         for row in rows:
             if end_s <= row.start_s or row.end_s <= start_s:
@@ -121,9 +133,8 @@ def _free(coverage: Coverage, in_flight: Sequence[Stretch]) -> list[Row]:
 def _due(rows: Iterable[Row], age_s: int, now_s: int) -> Iterable[Stretch]:
     """What of these rows has come to the age and was not looked at since."""
     for row in rows:
-        end_s = min(row.end_s, now_s - age_s)
-        if row.next_look_s == age_s and row.start_s < end_s:
-            yield row.start_s, end_s
+        if row.next_look_s == age_s and row.start_s < now_s - age_s:
+            yield row.start_s, min(row.end_s, now_s - age_s)
 
 
 def _stretches(rows: Iterable[Row]) -> Iterable[Stretch]:

@@ -10,10 +10,10 @@ from typing import Final
 from graph_entra.clock import Clock
 from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.reading import plan
-from graph_entra.reading.collector import Reading
+from graph_entra.reading.collector import MOST_PAGES, Reading
 from graph_entra.reading.graph_clock import GraphClock
 from graph_entra.reading.outcomes import PROBE_AFTER
-from graph_entra.reading.reader import MOST_RECORDS, Polled, Reader
+from graph_entra.reading.reader import Polled, Reader
 from graph_entra.reading.reports import Reports
 from graph_entra.reading.traffic import LONGEST_REACH_S, SHORTEST_REACH_S, USUAL_REACH_S
 from graph_entra.streams import PAGE_RECORDS, Window
@@ -27,6 +27,8 @@ _MOST_BETWEEN_S: Final = 600
 _FREE_PAGE_RECORDS: Final = 850
 # Where answers are slower than turns, a poll of more pages than this asks for several parts of them at once.
 _PART_PAGES: Final = 3
+# A longer chain of pages is left before its end, and the poll would not have been whole.
+_LONGEST_PART_PAGES: Final = MOST_PAGES - 3
 
 
 class Polls:
@@ -59,7 +61,7 @@ class Polls:
         self._reports = reports
 
     async def windows(self, reader: Reader, others_wait: bool, answer_s: float) -> list[Window]:
-        """What a poll asks for; nothing if no second has passed since the last one.
+        """What a poll asks for; nothing if there is nothing to read up to now (plan.py).
 
         Args:
             reader: the stream.
@@ -88,23 +90,23 @@ class Polls:
             await reader.collector.fail(stretch, why, served_elsewhere=False)
         reader.polls_failed, reader.failed_poll = 0, None
         start_s, end_s = readings[0].window.start_s, readings[-1].window.end_s
-        per_s = sum(reading.records for reading in readings) / max(1, end_s - start_s)
-        reader.edge_per_s = per_s if reader.edge_per_s == 0.0 else (reader.edge_per_s + per_s) / 2
+        far = end_s - start_s >= reader.lateness.reach_s()
+        if far or reader.edge_per_s == 0.0:
+            # Not by a poll of the last seconds only: Graph has shown little of these yet.
+            per_s = sum(reading.records for reading in readings) / max(1, end_s - start_s)
+            reader.edge_per_s = per_s if reader.edge_per_s == 0.0 else (reader.edge_per_s + per_s) / 2
         until_s = next((reading.reached_s for reading in readings if reading.reached_s < reading.window.end_s), end_s)
         if until_s < end_s:
             reader.poll_due_s = self._clock.monotonic()
-        reader.last_poll = Polled(start_s, until_s, readings[0].asked_s)
-        if end_s - start_s >= reader.lateness.reach_s():
-            reader.last_reach = reader.last_poll
+        reader.polled(Polled(start_s, until_s, readings[0].asked_s), far=far)
         self._reports.gap(reader)
         self._reports.late(reader)
 
     def _divided(self, reader: Reader, window: Window, answer_s: float) -> list[Window]:
         """One window, or several at once where one would hold too much to be answered, or for too long."""
         expected = reader.edge_per_s * (window.end_s - window.start_s)
-        most = min(
-            reader.target_records, _PART_PAGES * PAGE_RECORDS if answer_s > self._limiter.spacing_s else MOST_RECORDS
-        )
+        pages = _PART_PAGES if answer_s > self._limiter.spacing_s else _LONGEST_PART_PAGES
+        most = min(reader.target_records, pages * PAGE_RECORDS)
         count = min(ceil(expected / most) or 1, window.end_s - window.start_s)
         step_s = (window.end_s - window.start_s) / count
         places = [window.start_s + int(step_s * index) for index in range(count)] + [window.end_s]

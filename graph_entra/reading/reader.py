@@ -19,9 +19,14 @@ from graph_entra.telling.backlog_progress import BacklogProgress
 # How many records a window shall hold: more than the pages that are followed, so that these are full. Fewer after a
 # chain that broke or an answer that did not come; growing back.
 MOST_RECORDS: Final = 20_000
+_HISTORY_WINDOWS: Final = 4
 _USUAL_PAGE_BYTES: Final = 2 * 1024 * 1024
 # A stream that failed so often in a row is asked by its polls only, until it is served again.
 _DOWN_AFTER: Final = 3
+# Polls that looked back as far as they should are remembered so often, and so many of them.
+_REACHED_EVERY_S: Final = 30
+_MOST_REACHED: Final = 240
+_LATER_THAN_POLLS: Final = 1.25
 # What may have been shown since the last poll that looked back as far adds to how far the next one does.
 _LEAST_BETWEEN_S: Final = 60
 
@@ -57,6 +62,7 @@ class Flight:
     kind: str
     task: asyncio.Task[None] | None = None
     asked: bool = False
+    charged: bool = False
 
     @property
     def stretch(self) -> Stretch:
@@ -94,11 +100,14 @@ class Reader:
     failed_poll: tuple[Stretch, str] | None = None
     polls: int = 0
     target_records: float = MOST_RECORDS
+    # A chain of pages was left before its end, which only pages that come oldest first allow.
+    in_order: bool = False
     page_bytes: float = _USUAL_PAGE_BYTES
     edge_per_s: float = 0.0
-    # The last poll, and the last one that looked back as far as it should.
+    # The last poll, the last one that looked back as far as it should, and those of the last hours, oldest first.
     last_poll: Polled = field(default_factory=lambda: Polled(0, 0, 0))
     last_reach: Polled = field(default_factory=lambda: Polled(0, 0, 0))
+    reached: tuple[Polled, ...] = ()
     gap: Stretch | None = None
     late_told_s: float = float("-inf")
     reading_history: bool = False
@@ -115,21 +124,42 @@ class Reader:
     def down(self) -> bool:
         return self.backoff.tries >= _DOWN_AFTER
 
-    def hidden_s(self, created_s: int) -> int:
-        """How old a record was when a poll last asked for its time in vain: at least so late Graph shows it.
+    def polled(self, poll: Polled, *, far: bool) -> None:
+        """A poll was answered and delivered; a far one looked back as far as it should."""
+        self.last_poll = poll
+        if not far:
+            return
+        self.last_reach = poll
+        if not self.reached or poll.asked_s - self.reached[-1].asked_s >= _REACHED_EVERY_S:
+            # Never changed in place: pages are delivered on threads of their own.
+            self.reached = (*self.reached[1 - _MOST_REACHED :], poll)
 
-        Its age when it was found would not do: that is longer, the less often is asked, and would ask for more.
+    def hidden_s(self, created_s: int) -> float | None:
+        """How late Graph showed a record that is seen for the first time; None if nothing says so.
+
+        It was at least as late as it was old when a poll last asked for its time in vain. Its age when it was found
+        would not do: that is longer, the less often is asked, and would ask for more. But what only a look finds, long
+        after that poll, is taken to be somewhat later than it, or polls would never learn to reach further.
         """
-        polls = (self.last_poll, self.last_reach)
-        asked_s = [poll.asked_s for poll in polls if poll.start_s <= created_s <= poll.until_s]
-        older = created_s < min(poll.start_s for poll in polls)
-        return max(0, max(asked_s, default=self.last_poll.asked_s if older else created_s) - created_s)
+        for poll in (self.last_poll, self.last_reach, *reversed(self.reached)):
+            if poll.start_s <= created_s <= poll.until_s:
+                hidden_s = poll.asked_s - created_s
+                return hidden_s if created_s >= self.last_reach.start_s else hidden_s * _LATER_THAN_POLLS
+        return 0.0 if created_s > self.last_poll.until_s else None
 
     def in_flight(self) -> list[Stretch]:
         return [flight.stretch for flight in self.flights]
 
     def end_of(self, start_s: int, latest_s: int) -> int:
         return self.density.end_s(start_s, latest_s, int(self.target_records))
+
+    def history_end_of(self, start_s: int, latest_s: int) -> int:
+        """As `end_of`, but further where a chain of pages can be left at any page: what is left is the next window's.
+
+        Several windows are in flight where answers are slow, and each ends with a page that is not full.
+        """
+        windows = _HISTORY_WINDOWS if self.in_order else 1
+        return self.density.end_s(start_s, latest_s, windows * int(self.target_records))
 
     def reach_pages(self) -> float:
         """Pages of a poll that looks back as far as the stream's lateness asks."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from graph_entra.clock import Clock
 from graph_entra.reading import plan
-from graph_entra.reading.coverage import Clipped, Coverage, Row, overdue_s
+from graph_entra.reading.coverage import Clipped, Coverage, Row
 from graph_entra.reading.graph_clock import GraphClock
 from graph_entra.reading.reader import Reader
 from graph_entra.streams import HOUR_S, LOOK_AGES, Stretch, graph_time
@@ -66,7 +66,7 @@ class Reports:
 
     def progress(self, reader: Reader, in_flight: int, *, polled: bool = False) -> None:
         """For the metrics."""
-        overdue = overdue_s(reader.coverage, int(self._graph_clock.now_s()))
+        overdue = plan.overdue_s(reader.coverage, int(self._graph_clock.now_s()))
         self._on_progress(
             Progress(reader.key, reader.coverage, reader.lateness.reach_s(), overdue, in_flight, polled=polled)
         )
@@ -95,22 +95,17 @@ class Reports:
         """New records flow again after an outage."""
         if reader.gap is None:
             return
-        start, end = map(graph_time, reader.gap)
-        reader.gap, reader.reading_history = None, True
+        gap, reader.gap, reader.reading_history = reader.gap, None, True
         # What is late by the outage is not late by the rate limit.
         reader.late_told_s = self._clock.monotonic()
-        self._log(
-            f"{reader.key}: nothing was read since {start}. New records flow again; {start} to {end} is read as "
-            "history.",
-            "warning",
-        )
+        self._problems.gap(reader.key, gap)
 
     def late(self, reader: Reader) -> None:
         """A look is more than an hour late."""
-        late = overdue_s(reader.coverage, int(self._graph_clock.now_s()))
+        late = plan.overdue_s(reader.coverage, int(self._graph_clock.now_s()))
         age_s = max(late, key=lambda age_s: late[age_s])
         now_s = self._clock.monotonic()
-        if late[age_s] < HOUR_S + plan.STEP_S[age_s] or now_s - reader.late_told_s < _LATE_TOLD_EVERY_S:
+        if late[age_s] < HOUR_S or now_s - reader.late_told_s < _LATE_TOLD_EVERY_S:
             return
         reader.late_told_s = now_s
         self._log(

@@ -24,7 +24,7 @@ from graph_entra.reading.outcomes import Outcomes
 from graph_entra.reading.polls import Polls
 from graph_entra.reading.reader import Flight, Reader
 from graph_entra.reading.reports import Progress, Reports
-from graph_entra.reading.shares import Key, Shares
+from graph_entra.reading.shares import FIRST_PAGE_OF_A_POLL, Key, Shares
 from graph_entra.reading.traffic import USUAL_REACH_S
 from graph_entra.streams import DAY_S, LOOK_AGES, Window
 from graph_entra.telling.backlog_progress import BacklogProgress
@@ -119,8 +119,9 @@ class Schedule:
             return
         for flight in reader.flights:
             if flight.window == window:
-                flight.asked = True
-                self._shares.charge(flight.kind, stream)
+                first = flight.kind == "edge" and not flight.charged
+                flight.asked = flight.charged = True
+                self._shares.charge(flight.kind, stream, FIRST_PAGE_OF_A_POLL if first else 1.0)
                 self._wake.set()
                 return
 
@@ -128,13 +129,12 @@ class Schedule:
         """Graph answered, or did not."""
         if answer.status == _OK:
             self._answer_s += (answer.took_s - self._answer_s) * _ANSWER_SMOOTHING
-            if answer.stream in self._by_key:
-                self._by_key[answer.stream].served_s = self._clock.monotonic()
 
     def saw_new(self, stream: str, created_s: Sequence[int]) -> None:
         """Records that were created at these seconds were seen for the first time. From any thread."""
         reader = self._by_key[stream]
-        reader.lateness.note(map(reader.hidden_s, created_s), self._clock.monotonic())
+        hidden_s = map(reader.hidden_s, created_s)
+        reader.lateness.note((late_s for late_s in hidden_s if late_s is not None), self._clock.monotonic())
 
     def page_read(self, stream: str, records: int) -> None:
         """A page of history was delivered. From any thread."""
@@ -214,7 +214,7 @@ class Schedule:
 
     def _due_of(self, reader: Reader, graph_now_s: int) -> Iterable[tuple[str, Window]]:
         coverage, in_flight = reader.coverage, reader.in_flight()
-        found = [("unread", plan.unread_window(coverage, in_flight, reader.end_of))]
+        found = [("unread", plan.unread_window(coverage, in_flight, reader.history_end_of))]
         found += [
             (f"look {age}", plan.look_window(coverage, age_s, graph_now_s, in_flight, reader.end_of))
             for age, age_s in LOOK_AGES.items()

@@ -14,19 +14,23 @@ from collections.abc import Iterable
 from typing import Final
 
 # Of two hundred requests, where everything is due at once. Which of the looks gives way first, when they do not all
-# fit, follows from it: the one that brings least, the look at 15 min.
+# fit, follows from it: the one that brings least, the look at 15 min. What is read once more is for an idle limit, and
+# never quite forgotten.
 WEIGHTS: Final = {
     "edge": 150,
-    "unread": 18,
+    "unread": 40,
     "look 15 min": 8,
     "look 2 h": 9,
     "look 24 h": 11,
-    "again": 0.3,
+    "again": 0.03,
     "troubled": 3,
     "round": 1,
 }
+# A poll's first page counts so many times: with a period of some seconds most of them bring nothing, while history
+# waits; where there is much that is new, polls have many pages.
+FIRST_PAGE_OF_A_POLL: Final = 4.0
 # So many pages may the edge be ahead of its share before it waits: a burst is read at once.
-_EDGE_AHEAD_PAGES: Final = 30
+EDGE_AHEAD_PAGES: Final = 8
 
 Key = tuple[str, str]
 
@@ -40,9 +44,9 @@ class Shares:
         self._now = 0.0
         self._kind_now: dict[str, float] = {}
 
-    def charge(self, kind: str, stream: str) -> None:
-        """A page was asked for."""
-        self._kind[kind] = max(self._kind.get(kind, 0.0), self._now) + 1.0 / WEIGHTS[kind]
+    def charge(self, kind: str, stream: str, pages: float = 1.0) -> None:
+        """A page was asked for, that counts for so many."""
+        self._kind[kind] = max(self._kind.get(kind, 0.0), self._now) + pages / WEIGHTS[kind]
         before = max(self._stream.get((kind, stream), 0.0), self._kind_now.get(kind, 0.0))
         self._stream[kind, stream] = before + 1.0
 
@@ -58,7 +62,7 @@ class Shares:
     def edge_must_wait(self, others: Iterable[str]) -> bool:
         """Whether the edge was given more than its share while these kinds are due."""
         tags = [self._tag(kind) for kind in others]
-        return bool(tags) and self._tag("edge") > min(tags) + _EDGE_AHEAD_PAGES / WEIGHTS["edge"]
+        return bool(tags) and self._tag("edge") > min(tags) + EDGE_AHEAD_PAGES / WEIGHTS["edge"]
 
     def _tag(self, kind: str) -> float:
         return max(self._kind.get(kind, 0.0), self._now)

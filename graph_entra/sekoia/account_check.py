@@ -23,6 +23,7 @@ from graph_entra.microsoft.graph import Graph
 from graph_entra.microsoft.login import Login
 from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.microsoft.tenant_cloud import home_clouds
+from graph_entra.reading.graph_clock import GraphClock
 from graph_entra.sekoia.configuration import configuration_sentence
 from graph_entra.sekoia.library_output import quiet_libraries
 from graph_entra.sekoia.module import GraphEntraModule, GraphEntraModuleConfiguration
@@ -119,13 +120,15 @@ class GraphEntraAccountValidator(AccountValidator):
     async def _check(self) -> str | None:
         settings = self.module.configuration
         cloud = CLOUDS[settings.cloud]
+        # A wrong clock of this machine's does not make a certificate's statement wrong.
+        graph_clock = GraphClock(self.clock)
         login = Login(
             cloud,
             settings.tenant_id,
             settings.client_id,
             self.module.credential(),
-            graph_time=self.clock.time,
-            on_date=lambda _date_s: None,
+            graph_time=graph_clock.now_s,
+            on_date=graph_clock.seen,
         )
         graph = Graph(
             cloud,

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 from graph_entra.clock import Clock, SystemClock
 from graph_entra.delivery.intake import Intake
 from graph_entra.delivery.intake_http import IntakeHttp, meaning
-from graph_entra.errors import GraphEntraError, IntakeRefused, IntakeUnavailable
+from graph_entra.errors import GraphEntraError, GraphRefused, IntakeRefused, IntakeUnavailable
 from graph_entra.microsoft.clouds import CLOUDS, Cloud
 from graph_entra.microsoft.graph import Answer, Graph
 from graph_entra.microsoft.login import Login, Token
@@ -48,6 +48,7 @@ class EntraConnector(IntakeHttp, Lifecycle):
         super().__init__(*args, **kwargs)
         self._problems = ProblemLog(self.write, self.clock)
         self._graph_clock = GraphClock(self.clock)
+        self.module.clock = self.clock
         self._schedule: Schedule | None = None
         self._lag = metrics.Lag(0.0, self.clock)
         self._clock_told = False
@@ -124,6 +125,7 @@ class EntraConnector(IntakeHttp, Lifecycle):
                 on_taken=self._note_taken,
                 on_new=lambda stream, created_s: schedule.saw_new(stream, created_s),
                 on_damage=self._tell_damage,
+                on_version=self._tell_version,
             )
             for stream in self.streams(cloud)
         ]
@@ -212,7 +214,7 @@ class EntraConnector(IntakeHttp, Lifecycle):
         if self._schedule is not None:
             self._schedule.alive()
         metrics.push_failed("passes")
-        self._problems.failed(fault, None, None, 20)
+        self._problems.failed(fault, None, None, fault.next_try_s)
 
     def _note_progress(self, progress: Progress) -> None:
         stream, coverage = progress.stream, progress.coverage
@@ -249,6 +251,17 @@ class EntraConnector(IntakeHttp, Lifecycle):
             self.write(
                 f"This machine's clock is {abs(ahead_s):.0f} s {which} Microsoft's. Collection goes by Microsoft's, so "
                 "nothing is lost or late by it; set this machine's clock right all the same.",
+                "warning",
+            )
+
+    def _tell_version(self, stream: Stream, why: GraphRefused | None) -> None:
+        if why is None:
+            self.write(f"{stream.key}: is read from {stream.version} again, in full detail.", "info")
+        else:
+            self.write(
+                f"{stream.key}: Graph's beta version refuses the question, so {stream.version} is read meanwhile, with "
+                f"less detail; beta is asked again every hour. If it lasts, set interactive_detail to standard. "
+                f"Details: {why}.",
                 "warning",
             )
 

@@ -26,10 +26,13 @@ ALLOWED: Mapping[str, str] = {
     "frequency": "a whole number of seconds from 1 to 3600",
     "start_time": "a whole number of hours from 0 to 720",
     "sign_in_types": "at least one of interactiveUser, nonInteractiveUser, servicePrincipal, managedIdentity",
+    "interactive_detail": "standard or full",
     "forward_updates": "true or false",
 }
 # Fields with so few possible values that whatever stands there is not a secret: these values are quoted.
-HARMLESS: Final = frozenset({"cloud", "frequency", "start_time", "sign_in_types", "forward_updates"})
+HARMLESS: Final = frozenset(
+    {"cloud", "frequency", "start_time", "sign_in_types", "interactive_detail", "forward_updates"}
+)
 _QUOTED_CHARS: Final = 40
 
 _SERVER: Final = re.compile(

@@ -31,7 +31,8 @@ class EntraSignInsConnector(EntraConnector):
     def streams(self, cloud: Cloud) -> list[Stream]:
         """One stream for each chosen type, the type named twice counted once."""
         kinds = dict.fromkeys(self.configuration.sign_in_types)
-        return [sign_in_stream(kind, beta_only=cloud.beta_only) for kind in kinds]
+        full = self.configuration.interactive_detail == "full"
+        return [sign_in_stream(kind, beta_only=cloud.beta_only, full=full) for kind in kinds]
 
 
 class EntraAuditsConnector(EntraConnector):

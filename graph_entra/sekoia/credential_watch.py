@@ -44,7 +44,7 @@ async def watch(
         next_s = float(DAY_S)
         if end_s is not None:
             metrics.credential_end("certificate" if isinstance(credential, ClientCertificate) else "secret", end_s)
-            warning = warnings.due(credential.what, end_s, now_s())
+            warning = warnings.due(credential.thumbprint, end_s, now_s())
             if warning is not None:
                 warn(warning)
             next_s = min(next_s, until_next_s(end_s, now_s()))

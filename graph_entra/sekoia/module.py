@@ -19,9 +19,9 @@ from graph_entra.sekoia.configuration import ALLOWED, TidiedConfiguration, tidie
 _M_ARENA_MAX: Final = -8  # <malloc.h>
 # Addresses of Entra's own that stand for no tenant (AADSTS50194).
 _NO_TENANTS: Final = frozenset({"common", "organizations", "consumers", "adfs"})
-_ONCE_MORE: Final[Mapping[str, str]] = {
-    "client_secret": "Enter the secret's Value once more and save.",
-    "client_certificate": "Paste the certificate and its key once more and save.",
+_NOT_HANDED_OVER: Final[Mapping[str, str]] = {
+    "client_secret": "The platform did not hand over client_secret. Enter the secret's Value once more and save.",
+    "client_certificate": "The platform did not hand over client_certificate. Paste it and its key once more and save.",
 }
 _SECRETS: Final = ("client_secret", "client_certificate")
 
@@ -104,7 +104,7 @@ class GraphEntraModule(Module):
         for name in _SECRETS:
             # What the platform writes in a secret's place until it hands the secret over.
             if getattr(self.configuration, name).get_secret_value():
-                return f"The platform did not hand over {name}. {_ONCE_MORE[name]}"
+                return _NOT_HANDED_OVER[name]
         return (
             f"client_secret is empty. Enter {ALLOWED['client_secret']}; or, as client_certificate, "
             f"{ALLOWED['client_certificate']}."

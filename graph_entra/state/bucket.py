@@ -79,7 +79,7 @@ class Bucket:
         parts = self._known.get(name)
         if parts is None:
             path = self._folder / name
-            parts = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+            parts = sorted(entry.name for entry in path.iterdir() if entry.name[:8].isdigit()) if path.is_dir() else []
             folds = [part for part in parts if part.endswith(_FOLDED)]
             if folds:
                 parts = [*folds, *(part for part in parts if _number(part) > _number(folds[-1]))]

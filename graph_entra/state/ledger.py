@@ -45,7 +45,7 @@ _FRAME: Final = struct.Struct("<III")
 _FRAME_1: Final = struct.Struct("<II")
 _GROUP: Final = struct.Struct("<IIQ")
 # The material members of 1.0.0, whose files name none.
-_MATERIAL_1: Final = {
+MATERIAL_1: Final = {
     "signIns": (
         "status.errorCode",
         "conditionalAccessStatus",
@@ -162,7 +162,7 @@ class Ledger:
         self._folder = f"ledger/{stream.key}"
         self._on_damage = on_damage
         self._set = set_of(stream.material)
-        self._set_1 = set_of(_MATERIAL_1[stream.collection])
+        self._set_1 = set_of(MATERIAL_1[stream.collection])
         # Hours since 1970 -> the files of that hour; of undated records, by the hour of their delivery.
         self._dated: dict[int, set[str]] = {}
         self._undated: dict[int, set[str]] = {}

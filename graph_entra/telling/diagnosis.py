@@ -14,6 +14,7 @@ from typing import Final
 from graph_entra.errors import (
     CertificateUntrusted,
     CredentialRejected,
+    DataPathInUse,
     GraphRefused,
     IntakeRefused,
     IntakeUnavailable,
@@ -245,6 +246,10 @@ STORAGE: Final = Advice(
     "The connector's data path cannot be read or written, so it cannot note what it has delivered.",
     "Check the space and the rights of the data path. Until then records may be repeated.",
 )
+IN_USE: Final = Advice(
+    "Another process works on the connector's data path.",
+    "Stop one of the two, or give each a data path of its own: both would deliver the same records.",
+)
 UNEXPECTED: Final = Advice(
     "Something happened that this module does not know.",
     "Report it with the lines around this one. It is tried again.",
@@ -261,6 +266,7 @@ _BY_CLASS: Final = (
     (TokenRefused, TOKEN),
     (PagingBroken, PAGING),
     (PassesByItself, GRAPH_DOWN),
+    (DataPathInUse, IN_USE),
     (StorageFailed, STORAGE),
 )
 

@@ -144,7 +144,7 @@ def begin(stream: str) -> None:
 
 def count(taken: Taken) -> None:
     """Records were delivered, or refused."""
-    DELIVERED.labels(taken.stream).inc(taken.new + taken.updated - len(taken.refused))
+    DELIVERED.labels(taken.stream).inc(taken.new + taken.updated)
     LATE.labels(taken.stream).inc(taken.late)
     UPDATED.labels(taken.stream).inc(taken.updated)
     CUT.labels(taken.stream).inc(len(taken.cut))

@@ -119,7 +119,7 @@ class ProblemLog:
         clock: the time.
 
     Attributes:
-        worked: this configuration has worked before.
+        worked: this configuration has worked, in this run or (which is for the owner to set) in one before.
     """
 
     def __init__(self, log: Log, clock: Clock) -> None:
@@ -169,6 +169,7 @@ class ProblemLog:
         """Graph answered a page of this stream: the login works, and so does this."""
         now_s = self._clock.monotonic()
         with self._lock:
+            self.worked = True
             self._served_s[stream] = now_s
             self._forget(lambda problem, met: _ends(problem, met, stream, work, now_s))
             self._end(now_s)
@@ -252,14 +253,20 @@ class ProblemLog:
             self._end(self._clock.monotonic())
 
     def _take_over(self, problem: _Problem, met: Met) -> None:
-        """What is met now counts, with the tries that another answer of Graph's took away (401, then 403)."""
+        """What is met now counts, with the tries that another answer of Graph's took away (401, then 403).
+
+        What concerns the whole stream, a login that fails included, takes over from all of its work.
+        """
+        whole = problem.place in (SIGN_IN, WAY) or (problem.place == GRAPH and _of_the_stream(problem.error))
         for other in self._open.values():
-            if other is not problem and other.place == GRAPH and other.told_s is None:
-                tries, due_s = other.tries.pop(met, (0, 0.0))
-                if tries and problem.place == GRAPH:
+            if other is problem or other.place != GRAPH or other.told_s is not None:
+                continue
+            for before in [one for one in other.tries if one == met or (whole and one[0] == met[0])]:
+                tries, due_s = other.tries.pop(before)
+                if problem.place == GRAPH:
                     problem.since_s = min(problem.since_s, other.since_s)
                     problem.failed += tries
-                    problem.tries[met] = problem.tries.get(met, (0, 0.0))[0] + tries, due_s
+                    problem.tries[before] = problem.tries.get(before, (0, 0.0))[0] + tries, due_s
 
     def _forget(self, over: Callable[[_Problem, Met], bool]) -> None:
         for problem in self._open.values():
@@ -312,7 +319,7 @@ class ProblemLog:
         if _asked_to_wait_s(problem) > LONG_WAIT_S:
             return plain
         flaps = now_s - self._said_s.get(key, float("-inf")) < REPEAT_S
-        if (flaps and lasted_s < STAYS_S) or not self._ripe(problem, lasted_s):
+        if (flaps and lasted_s < STAYS_S) or not self._ripe(problem, lasted_s, failed=failed):
             return None
         return plain
 
@@ -323,12 +330,12 @@ class ProblemLog:
             return False
         return problem.failed >= CRITICAL_TRIES and lasted_s >= (WORKED_AFTER_S if self.worked else CRITICAL_AFTER_S)
 
-    def _ripe(self, problem: _Problem, lasted_s: float) -> bool:
+    def _ripe(self, problem: _Problem, lasted_s: float, *, failed: bool) -> bool:
         """Whether a problem has shown that it is one: a single fault of the moment is nobody's business."""
         if problem.place != GRAPH:
             return problem.failed > (1 if isinstance(problem.error, PassesByItself) else 0)
         if not any(tries > 1 for (_, work), (tries, _) in problem.tries.items() if work in (None, "edge")):
-            return lasted_s >= STAYS_S
+            return failed and lasted_s >= STAYS_S
         if lasted_s < SETTLE_S:
             return False
         undecided = [of for of, at_s in self._served_s.items() if of not in problem.seen and at_s < problem.since_s]
@@ -355,12 +362,14 @@ def _ends(problem: _Problem, met: Met, stream: str, work: Work, now_s: float) ->
         return True
     if problem.place != GRAPH or met[0] not in (stream, None):
         return False
-    error = problem.error
-    # A refusal of one question says nothing about another stretch's; one of the whole stream is over with any page.
+    # One of the whole stream is over with any page; what is not tried any more has been settled by other means.
+    return _of_the_stream(problem.error) or met[1] in (work, None) or now_s - problem.tries[met][1] > STALE_S
+
+
+def _of_the_stream(error: Exception) -> bool:
+    """Whether it concerns all of a stream: a refusal of one question says nothing about another stretch's."""
     about_question = isinstance(error, GraphRefused) and error.status not in (401, 403)
-    whole = isinstance(error, _OF_THE_STREAM) and not about_question
-    # What is not tried any more has been settled by other means.
-    return whole or met[1] in (work, None) or now_s - problem.tries[met][1] > STALE_S
+    return isinstance(error, _OF_THE_STREAM) and not about_question
 
 
 def _asked_to_wait_s(problem: _Problem) -> float:

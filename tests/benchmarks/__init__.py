@@ -1,1 +1,1 @@
-"""The figures of issue D: `python -m tests.benchmarks [name ...] [--quick]` measures them and writes RESULTS.md."""
+"""What it costs: `python -m tests.benchmarks [name ...] [--quick]` measures it and writes RESULTS.md."""

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 from tests.benchmarks import (
     full_speed,
-    growth,
-    lane_requests,
+    history,
     large_records,
+    lateness,
+    left_out,
+    looks,
     page_cost,
     process_cost,
     shared_limit,
@@ -24,8 +26,10 @@ BENCHMARKS = (
     large_records,
     shared_limit,
     state_size,
-    lane_requests,
-    growth,
+    lateness,
+    history,
+    looks,
+    left_out,
     startup,
 )
 

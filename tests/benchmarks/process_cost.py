@@ -11,8 +11,8 @@ from tests.emulator import Emulator
 
 NAME = "process_cost"
 STREAM = "interactiveUser"
-GOAL_US = 100
-GOAL_TIMES = 50
+GOAL_US = 40
+GOAL_TIMES = 112
 
 
 def run(*, quick: bool = False) -> Report:

@@ -17,8 +17,9 @@ from graph_entra.errors import GraphEntraError
 from graph_entra.microsoft.graph import Answer
 from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.reading import coverage as coverage_rules
+from graph_entra.reading import plan
 from graph_entra.reading.collector import MOST_PAGES, Reading
-from graph_entra.reading.coverage import LOOKS, Clipped, Row, overdue_s
+from graph_entra.reading.coverage import LOOKS, Clipped, Row
 from graph_entra.reading.graph_clock import GraphClock
 from graph_entra.reading.schedule import Schedule
 from graph_entra.streams import DAY_S, HOUR_S, SIGN_IN_TYPES, Stream, Stretch, Window, sign_in_stream
@@ -87,6 +88,8 @@ class Outcome:
         seconds: for how long.
         requests: by kind of work.
         delays_s: of each record of the sample that was shown meanwhile: seconds until it was delivered.
+        delays_within_2_h_s: the same, of those that were shown within two hours of their creation.
+        history_requests: those for what is older than a day at the start.
         missing: records of the sample that were shown in good time and never delivered.
         records: of the sample, created after the start of the history.
         read_first: real records that were delivered for the first time, by the kind of work that did.
@@ -96,6 +99,8 @@ class Outcome:
     seconds: float = 0.0
     requests: Counter[str] = field(default_factory=Counter)
     delays_s: list[float] = field(default_factory=list)
+    delays_within_2_h_s: list[float] = field(default_factory=list)
+    history_requests: int = 0
     missing: int = 0
     records: int = 0
     read_first: Counter[str] = field(default_factory=Counter)
@@ -107,10 +112,16 @@ class Outcome:
         """Requests a minute, by kind of work."""
         return {work: count / self.seconds * 60 for work, count in self.requests.items()}
 
-    def delay_s(self, share: float) -> float:
-        """The delay that so large a share of the records does not exceed."""
-        ordered = sorted(self.delays_s)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+    @property
+    def per_s(self) -> float:
+        """Records a second that were delivered, polls' included."""
+        return self.read_first.total() / self.seconds
+
+
+def quantile(delays_s: list[float], share: float) -> float:
+    """The delay that so large a share of the records does not exceed."""
+    ordered = sorted(delays_s)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 class ModelCollector:
@@ -162,6 +173,7 @@ class ModelCollector:
             assert self.schedule is not None
             self.schedule.asks(self.stream.key, window)
             self.outcome.requests[window.work] += 1
+            self.outcome.history_requests += window.end_s <= self._begun_s - DAY_S
             error = self._tenant.fault(self._clock.time())
             await self._clock.sleep(self._tenant.answer_s)
             self.schedule.answered(Answer(self.stream.key, 0 if error else 200, self._tenant.answer_s))
@@ -204,7 +216,10 @@ class ModelCollector:
         for index in new:
             self.delivered[index] = now_s
             if self._shown[index] >= self.counting_since_s:
-                self.outcome.delays_s.append(now_s - self._shown[index])
+                delay_s = now_s - self._shown[index]
+                self.outcome.delays_s.append(delay_s)
+                if self._shown[index] - self._created[index] <= 2 * HOUR_S:
+                    self.outcome.delays_within_2_h_s.append(delay_s)
 
     def _listed(self, window: Window) -> list[int]:
         """The records of a window that Graph shows now, oldest first."""
@@ -223,7 +238,7 @@ class ModelCollector:
         ]
 
 
-class _Silent:
+class Silent:
     """In the place of a ProblemLog."""
 
     def __getattr__(self, _name: str) -> Any:
@@ -244,7 +259,7 @@ async def _simulate(tenant: Tenant, warm_s: float, counted_s: float) -> Outcome:
         limiter=limiter,
         graph_clock=GraphClock(clock),
         clock=clock,
-        problems=_Silent(),  # type: ignore[arg-type]
+        problems=Silent(),  # type: ignore[arg-type]
         log=lambda line, level: lines.append(f"{clock.time() - START_S:.0f} {level}: {line}"),
     )
     for collector in collectors:
@@ -265,10 +280,12 @@ async def _simulate(tenant: Tenant, warm_s: float, counted_s: float) -> Outcome:
         collector.finish()
         total.requests += collector.outcome.requests
         total.delays_s += collector.outcome.delays_s
+        total.delays_within_2_h_s += collector.outcome.delays_within_2_h_s
+        total.history_requests += collector.outcome.history_requests
         total.missing += collector.outcome.missing
         total.records += collector.outcome.records
         total.read_first += collector.outcome.read_first
-        late = overdue_s(collector.coverage, int(clock.time()))
+        late = plan.overdue_s(collector.coverage, int(clock.time()))
         for age_s in LOOKS:
             total.overdue_s[age_s] = max(total.overdue_s.get(age_s, 0), late[age_s])
     return total

@@ -19,6 +19,7 @@ import orjson
 from graph_entra.microsoft.pages import read_page
 from graph_entra.microsoft.rate_limit import SPACING_S
 from graph_entra.reading import coverage as coverage_rules
+from graph_entra.reading import plan
 from graph_entra.reading.coverage import LOOKS
 from graph_entra.streams import DAY_S, HOUR_S, Window, graph_time
 from tests.crash.model import START_S, Spoils
@@ -460,7 +461,7 @@ def looks_beside_history() -> None:
         world.start()
         world.run(50 * 60)
         _must("history", world.coverage().unread_s > 0, "the history was too short for this story")
-        late = max(coverage_rules.overdue_s(world.coverage(), int(world.clock.now)).values())
+        late = max(plan.overdue_s(world.coverage(), int(world.clock.now)).values())
         _must("starved", late < 900, f"a look is {late} s late")
 
 
@@ -925,7 +926,7 @@ def the_youngest_look_gives_way() -> None:
         for _ in range(115):
             add_many(world, 80, 0, 0.75)
             world.run(60)
-        late = coverage_rules.overdue_s(world.coverage(), int(world.clock.now))
+        late = plan.overdue_s(world.coverage(), int(world.clock.now))
         _must("order", late[LOOKS[0]] > late[LOOKS[1]], late)
         waited = _waited_s(world, world.clock.now - HOUR_S)
         _must("fresh", _share(waited, 0.95) <= 120, _share(waited, 0.95))

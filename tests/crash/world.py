@@ -217,14 +217,20 @@ class World:
         """Pages of so few records that a handful of them fills several, and everything else in proportion."""
         scale = page_records / PAGE_RECORDS
         change = self._patches.enter_context
-        for module in (coverage_rules, polls, reader):
+        for module in (
+            coverage_rules,
+            reader,
+        ):
             change(patch.object(module, "PAGE_RECORDS", page_records))
         for made, pages in ((Window, 1), (Trouble, 1), (reader.Reader, reader.MOST_RECORDS // PAGE_RECORDS)):
             before, after = PAGE_RECORDS * pages, page_records * pages
             defaults = tuple(after if value == before else value for value in made.__init__.__defaults__ or ())
             change(patch.object(made.__init__, "__defaults__", defaults))
         most = int(reader.MOST_RECORDS * scale)
-        for module in (reader, polls, outcomes):
+        for module in (
+            reader,
+            outcomes,
+        ):
             change(patch.object(module, "MOST_RECORDS", most))
         change(patch.object(outcomes, "FEWEST_RECORDS", max(1, int(outcomes.FEWEST_RECORDS * scale))))
         change(patch.object(polls, "_FREE_PAGE_RECORDS", polls._FREE_PAGE_RECORDS * scale))

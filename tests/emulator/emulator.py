@@ -62,6 +62,8 @@ class Emulator:
         # The secrets that the platform hands over, where it is not the tenant's client secret.
         self.secrets: dict[str, str] | None = None
         self.extra_requests: list[PlainRequest] = []
+        # What went wrong in here, which no client should be blamed for: a fault that a test has written badly.
+        self.errors: list[Exception] = []
         self._closing = Event()
         self.login = Login(self.tenant, self.clock, self._closing)
         self.graph = Graph(self.tenant, self.login, self.clock, self._closing)
@@ -247,10 +249,14 @@ class Emulator:
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         host = request.host.partition(":")[0].lower()
-        if host in LOGIN_HOSTS:
-            return await self.login.serve(request, host)
-        if host in GRAPH_HOSTS:
-            return await self.graph.serve(request, host)
+        try:
+            if host in LOGIN_HOSTS:
+                return await self.login.serve(request, host)
+            if host in GRAPH_HOSTS:
+                return await self.graph.serve(request, host)
+        except Exception as error:
+            self.errors.append(error)
+            raise
         path = request.rel_url.raw_path
         seen = PlainRequest(self._loop.time(), request.method, host, path, lower_headers(request), None, 404)
         self.extra_requests.append(seen)

@@ -3,9 +3,8 @@
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from threading import Event
 from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
@@ -69,11 +68,6 @@ class Login(Service):
     def revoke(self) -> None:
         """Makes Graph refuse every token issued so far (401)."""
         self._issued.clear()
-
-    def finish(self, info: PlainRequest, answer: Answer) -> Answer:
-        """Dates every answer by Microsoft's clock."""
-        date = format_datetime(self._clock().astimezone(UTC), usegmt=True)
-        return replace(answer, headers={"Date": date, **answer.headers})
 
     def error_answer(self, status: int) -> Answer:
         """Returns Entra's usual transient error, with another status."""

@@ -24,6 +24,7 @@ class Connector:
     def __init__(self, command: str, environment: dict[str, str], output: Path) -> None:
         self.command = command
         self.output = output
+        self._told_to_stop = False
         with output.open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "main.py", command],
@@ -71,8 +72,9 @@ class Connector:
         self.process.wait(5)
 
     def tell_to_stop(self) -> None:
-        """Send the SIGTERM that the platform sends."""
-        if self.process.poll() is None:
+        """Send the SIGTERM that the platform sends, once: Python answers none while it ends."""
+        if not self._told_to_stop and self.process.poll() is None:
+            self._told_to_stop = True
             self.process.send_signal(signal.SIGTERM)
 
     def stop(self, timeout_s: float = 10.0) -> int:

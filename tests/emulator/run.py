@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from tests import formats
 from tests.emulator import Emulator
 from tests.emulator.instants import TICKS_PER_SECOND, ticks_of
 from tests.emulator.intake import AUDITS_KEY
@@ -30,15 +31,15 @@ ROOT = Path(__file__).parents[2]
 # Another folder, for a test that must not touch the one a person looks at.
 RUN_FOLDER = Path(os.environ.get("RUN_FOLDER", ROOT / ".run"))
 # So long the tenant makes records; then what is shown drains, until the whole time at most.
-LIVE_S = 60.0
-WHOLE_S = 108.0
+LIVE_S = 55.0
+WHOLE_S = 100.0
 # After Ctrl-C.
 DRAIN_S = 20.0
 # The audits' first pages need so long at most; the sign-ins start after them, because both share Graph's limit and
 # neither knows of the other: side by side they would begin with a burst of 429s.
 AUDITS_FIRST_S = 15.0
 # Both connectors share Graph's 5 requests in 10 s; five streams on the default of 60 s would be a dull show.
-POLL_S = 20
+POLL_S = 30
 _STREAM_NAMES = {**{kind: f"sign-ins: {kind}" for kind in SIGN_IN_TYPES}, AUDITS: "directory audits"}
 
 
@@ -147,11 +148,25 @@ class Run:
             f"in {time.monotonic() - self._began_s:.0f} s: {totals.lost} lost, {totals.repeated} repeated, "
             f"{totals.altered} altered, {waiting}. They are in {RUN_FOLDER.name}/events.jsonl."
         )
+        self._say(self._parsed())
         if failure is not None:
             self._say(failure)
         elif any(statuses):
             self._say(f"A connector ended with status {statuses}: see {RUN_FOLDER.name}/*.log.")
-        return 0 if totals.sound and not any(statuses) and failure is None else 1
+        nothing_came = totals.delivered == 0 and not self._presses.count
+        if nothing_came:
+            self._say(f"Nothing arrived at all: see {RUN_FOLDER.name}/*.log.")
+        return 0 if totals.sound and not nothing_came and not any(statuses) and failure is None else 1
+
+    def _parsed(self) -> str:
+        """What the intake formats make of the events that arrived."""
+        count, events = formats.Count(), list(self._emulator.intake.events)
+        for event in events:
+            count.add("graph_entra_audits" if event.intake_key == AUDITS_KEY else "graph_entra_signins", event.text)
+        return (
+            f"Through the intake formats: {count.parsed:,} of {len(events):,} events parsed, {count.actors:,} with an "
+            f"actor, {count.outcomes:,} with an outcome."
+        )
 
 
 def rows(verdict: Verdict, emulator: Emulator) -> list[tuple[str, ...]]:

@@ -24,7 +24,7 @@ def begin(emulator: Emulator, tmp_path: Path) -> Iterator[Begin]:
     started: list[Connector] = []
 
     def run(**variables: str) -> Connector:
-        environment = emulator.environment(data_path=tmp_path, connector={"frequency": 1, "start_time": 1})
+        environment = emulator.environment(data_path=tmp_path, connector={"frequency": 5, "start_time": 1})
         if any(name.lower().endswith("_proxy") and name.upper() != "NO_PROXY" for name in variables):
             for name in ("HTTPS_PROXY", "https_proxy"):
                 del environment[name]

@@ -17,9 +17,11 @@ from tests.virtual import VirtualClock, VirtualLoop
 sys.modules.setdefault("trio", None)  # type: ignore[arg-type]
 
 
-def pytest_asyncio_loop_factories() -> dict[str, type[asyncio.AbstractEventLoop]]:
-    """Every test here runs on a virtual loop."""
-    return {"virtual": VirtualLoop}
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Whoever asks for a rig runs on a virtual loop; what the others talk to keeps the machine's time."""
+    if "make_rig" in getattr(item, "fixturenames", ()):
+        return {"virtual": VirtualLoop}
+    return {"real": asyncio.new_event_loop}
 
 
 @pytest.fixture

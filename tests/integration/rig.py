@@ -29,6 +29,7 @@ from tests.virtual import VirtualClock
 # Virtual, all of them.
 PATIENCE_S = 6 * 3600.0
 GLANCE_S = 0.5
+SLOW_GLANCE_S = 5.0
 PERIOD_S = 60
 STOP_S = 10.0
 
@@ -55,8 +56,10 @@ class Run:
         """Returns every log line above the level of information."""
         return [f"{level}: {text}" for level, text in list(self.lines) if level not in ("debug", "info")]
 
-    async def until(self, condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> None:
-        """Waits for a condition; `patience_s` is virtual."""
+    async def until(
+        self, condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S, every_s: float = GLANCE_S
+    ) -> None:
+        """Waits for a condition, looking every `every_s`; all seconds are virtual."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
         while not condition():
@@ -67,7 +70,7 @@ class Run:
             if loop.time() > deadline:
                 lines = "\n".join(f"{level}: {text}" for level, text in self.lines)
                 pytest.fail(f"waited in vain: {what}; {self.rig.emulator.intake.count} pushed\n{lines}")
-            await asyncio.sleep(GLANCE_S)
+            await asyncio.sleep(every_s)
 
     async def pass_time(self, seconds: float) -> None:
         """Lets so much virtual time pass, in which everything goes on."""
@@ -81,7 +84,7 @@ class Run:
             asked, now = len(self.rig.graph_requests), ticks_of(self.rig.emulator.clock())
             for key in keys:
                 read = partial(self.rig.has_answered_up_to, key, now, after=asked)
-                await self.until(read, f"{key} read up to the present")
+                await self.until(read, f"{key} read up to the present", every_s=SLOW_GLANCE_S)
             # Whatever else was due at the same time.
             await self.pass_time(2 * self.connector.configuration.frequency)
 
@@ -211,6 +214,7 @@ class Rig:
             run.task.cancel()
             await asyncio.gather(run.task, return_exceptions=True)
         self._assert_discreet(run)
+        assert self.emulator.errors == []
 
     def _assert_discreet(self, run: Run) -> None:
         """No line holds a secret, a token, the intake's key or a nextLink; none says that something was forgotten."""

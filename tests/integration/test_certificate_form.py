@@ -27,7 +27,7 @@ SLIPS: dict[str, tuple[dict[str, str], str]] = {
     "neither": ({"client_secret": "", "client_certificate": " \n"}, "client_secret is empty. Enter the Value of"),
     "not handed over": (
         {"client_secret": "", "client_certificate": PLACEHOLDER},
-        "The platform did not hand over client_certificate. Paste the certificate and its key once more",
+        "The platform did not hand over client_certificate. Paste it and its key once more",
     ),
     "in the secret's field": ({"client_secret": PAIR.pem}, "client_secret holds a key or a certificate. Paste it as"),
     "the public half": ({"client_certificate": PAIR.certificate_pem}, "client_certificate holds a certificate without"),
@@ -135,6 +135,18 @@ def test_a_right_one_is_valid(emulator: Emulator, fill: Fill, tmp_path: Path, se
     assert check(emulator, tmp_path)["results"] == {"success": True}
     (form,) = [request.body for request in emulator.login.requests]
     assert ("client_assertion" in form) is bool(secrets["client_certificate"])
+
+
+def test_a_wrong_clock_of_this_machine_keeps_nobody_out(
+    emulator: Emulator, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entra's first refusal says what time it is."""
+    pair = make_pair(start=datetime.now(UTC) - timedelta(days=30), days=3000)
+    emulator.tenant.certificates = [pair.certificate]
+    for service, name in ((emulator, "clock"), (emulator.login, "_clock"), (emulator.graph, "_clock")):
+        monkeypatch.setattr(service, name, lambda: datetime.now(UTC) + timedelta(days=20))
+    fill({"client_certificate": pair.pem})
+    assert check(emulator, tmp_path)["results"] == {"success": True}
 
 
 def test_one_that_is_not_registered_is_told_by_its_thumbprint(emulator: Emulator, fill: Fill, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ async def test_the_changeover_loses_and_repeats_nothing(rig: Rig) -> None:
     rig.fill("interactiveUser", count=30, hours=0.05, seed=1)
     since = len(login.requests)
     async with rig.collecting("interactiveUser") as run:
-        assert run.said("the certificate is used, and the secret is not", level="info")
+        await run.until(lambda: run.said("the certificate is used, and the secret is not", level="info"), "the note")
         await run.complete("interactiveUser")
         tenant.client_secret = "emu8Q~another-one"
         await goes_on(rig, run, 2)
@@ -71,5 +71,5 @@ async def test_a_certificate_that_ends_is_told(rig: Rig, left_days: float, says:
     async with rig.collecting() as run:
         await run.until(lambda: run.said("ends in", level="warning"), "the warning")
         (warning,) = run.said("ends in", level="warning")
-    assert warning.startswith(f"The certificate (thumbprint {pair.thumbprint}) ends in {says}")
+    assert warning.startswith(f"The certificate of thumbprint {pair.thumbprint} ends in {says}")
     assert "upload its public half" in warning

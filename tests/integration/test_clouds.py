@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from graph_entra.errors import GraphRefused
 from graph_entra.microsoft.clouds import CLOUDS as CONFIGURED
 from graph_entra.microsoft.graph import Graph
+from graph_entra.microsoft.login import ClientSecret, Login
 from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.streams import sign_in_stream
 from tests.emulator import Tenant
@@ -84,10 +85,15 @@ async def test_v1_refuses_sign_ins_outside_the_global_cloud(make_rig: Callable[.
     """This is why interactive sign-ins come from beta there: v1.0 answers 400, beta answers."""
     tenant = Tenant(cloud=cloud)
     clock = make_rig(tenant).clock
-    secret = SecretStr(tenant.client_secret)
-    graph = Graph(
-        CONFIGURED[cloud], tenant.tenant_id, tenant.client_id, secret, rate_limiter=RateLimiter(clock), clock=clock
+    login = Login(
+        CONFIGURED[cloud],
+        tenant.tenant_id,
+        tenant.client_id,
+        ClientSecret(SecretStr(tenant.client_secret)),
+        graph_time=clock.time,
+        on_date=lambda _date_s: None,
     )
+    graph = Graph(CONFIGURED[cloud], login, tenant.client_id, rate_limiter=RateLimiter(clock), clock=clock)
     try:
         with pytest.raises(GraphRefused) as refused:
             await graph.one(sign_in_stream("interactiveUser", beta_only=False))

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from tests import records
-from tests.integration.rig import Rig, canonical
+from tests.emulator.verdict import canonical
+from tests.integration.rig import Rig
 
 _TIME = re.compile(rb'"(createdDateTime|activityDateTime)":"[^"]*"')
 

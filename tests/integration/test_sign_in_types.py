@@ -78,7 +78,7 @@ async def test_refused_type_does_not_delay_the_others(rig: Rig, refusal: Refusal
         # One period is how long a record waits for its poll; one more is what the refused type may cost.
         assert max(lateness_s) <= 2 * period_s
         if refusal.words:
-            await run.until(lambda: run.said(f"{GONE} (", *refusal.words), "a line about the type")
+            await run.until(lambda: run.said(GONE, *refusal.words), "a line about the type")
         assert all(GONE in line for line in run.complaints()), run.complaints()
         emulator.graph.faults.clear()
         emulator.graph.latency_s = 0.0

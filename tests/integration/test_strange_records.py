@@ -106,7 +106,7 @@ async def test_strange_record(rig: Rig, make: Callable[[Rig], Any]) -> None:
     rig.clock.jump(LATER_S[1])
     async with rig.collecting(STREAM, OTHER) as run:
         await run.complete()
-        assert not [line for line in run.complaints() if "nothing was read since" not in line], run.complaints()
+        assert not [line for line in run.complaints() if "nothing was read from" not in line], run.complaints()
     _to_the_letter(rig, STREAM, OTHER)
 
 

@@ -218,13 +218,6 @@ def test_the_ledger_is_told_what_is_read_again() -> None:
     assert coverage.read_again() == [(NOW - 2 * DAY_S, NOW - DAY_S), (NOW - DAY_S, NOW)]
 
 
-def test_overdue_looks() -> None:
-    """By its age, how late the oldest stretch of each look is."""
-    coverage = rows((5 * HOUR_S, 3 * HOUR_S, M15, False), (3 * HOUR_S, 0, 0, False))
-    late = rules.overdue_s(coverage, NOW)
-    assert late == {M15: 3 * HOUR_S - M15, H2: 3 * HOUR_S, H24: 0}
-
-
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("read"), st.integers(0, 200_000), st.integers(1, 50_000), st.booleans()),
@@ -325,5 +318,5 @@ def test_a_look_that_this_version_does_not_have_is_no_damage() -> None:
 )
 def test_what_is_no_state_is_refused(data: Any) -> None:
     """A ValueError, whatever stands there."""
-    with pytest.raises(ValueError, match="not the state of a stream|Invalid isoformat"):
+    with pytest.raises(ValueError, match=r"not the state of a stream|Invalid isoformat"):
         rules.from_json(data)

@@ -16,15 +16,17 @@ from hypothesis import strategies as st
 from graph_entra.errors import StorageFailed
 from graph_entra.records import Record, hash64
 from graph_entra.state.files import Files
-from graph_entra.state.ledger import Ledger, set_of
-from graph_entra.streams import DAY_S, HOUR_S, SIGN_IN_MATERIAL, Stream
+from graph_entra.state.ledger import MATERIAL_1, Ledger, set_of
+from graph_entra.streams import DAY_S, HOUR_S, Stream
 from tests.clocks import ManualClock
 
 NOW = 1_795_420_800  # 2026-11-23T08:00:00Z
-STREAM = Stream("s", "signIns", "v1.0", "createdDateTime", SIGN_IN_MATERIAL)
-SET = f"{set_of(SIGN_IN_MATERIAL):016x}"
+# The set of version 1, so that its files need no taking over.
+MATERIAL = MATERIAL_1["signIns"]
+STREAM = Stream("s", "signIns", "v1.0", "createdDateTime", MATERIAL)
+SET = f"{set_of(MATERIAL):016x}"
 HOUR_FILE = f"ledger/s/20261123T08-{SET}.bin"
-HEADER = b"GEL\x02" + set_of(SIGN_IN_MATERIAL).to_bytes(8, "little")
+HEADER = b"GEL\x02" + set_of(MATERIAL).to_bytes(8, "little")
 FOR_EVER_S = 2**40
 
 
@@ -339,7 +341,7 @@ def test_a_file_that_was_deleted_is_an_empty_hour(house: House) -> None:
 
 # State that evolves
 
-OTHER = Stream("s", "signIns", "v1.0", "createdDateTime", (*SIGN_IN_MATERIAL, "another"))
+OTHER = Stream("s", "signIns", "v1.0", "createdDateTime", (*MATERIAL, "another"))
 
 
 def test_under_another_set_known_records_are_updated_in_place(house: House) -> None:

@@ -118,7 +118,7 @@ def test_any_thread_may_ask(lag: Lag) -> None:
 
 def test_counters_follow_what_was_delivered() -> None:
     """Refused records are not delivered; late and updated ones are, and are counted apart as well."""
-    taken = Taken("meant", "look", read=9, new=5, late=5, updated=2, cut=["a"], refused=["b", "c"])
+    taken = Taken("meant", "look", read=9, new=5, late=5, updated=2, cut=["a"], refused=[("b", 400), ("c", 413)])
     metrics.begin("meant")
     assert sample("graph_entra_records_delivered_total", stream="meant") == 0
     metrics.count(taken)

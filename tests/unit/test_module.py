@@ -312,13 +312,14 @@ def test_a_blank_secret_is_missing(make: Make, blank: str) -> None:
     assert "client_secret is empty" in (module.missing() or "")
 
 
-def test_the_secret_is_nowhere_to_be_seen(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["client_secret", "client_certificate"])
+def test_the_secret_is_nowhere_to_be_seen(make: Make, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Not in repr, str, a dump, JSON, a format, the SDK's own list of secrets, or Sentry's contexts."""
     contexts: list[Any] = []
     monkeypatch.setattr(sentry_sdk, "set_context", lambda name, value: contexts.append((name, value)))
-    module = make(application={"client_secret": SECRET}).module
+    module = make(application={name: SECRET}).module
     shown = module.configuration
-    module.set_secrets({"client_secret": SECRET})
+    module.set_secrets({name: SECRET})
     assert contexts
     for text in (
         repr(shown),
@@ -332,7 +333,7 @@ def test_the_secret_is_nowhere_to_be_seen(make: Make, monkeypatch: pytest.Monkey
         json.dumps(contexts, default=str),
     ):
         assert SECRET not in text
-    assert module.configuration.client_secret.get_secret_value() == SECRET
+    assert getattr(module.configuration, name).get_secret_value() == SECRET
 
 
 def test_the_intakes_key_is_nowhere_to_be_seen(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -303,6 +303,22 @@ def test_what_graph_answers_now_counts(desk: Desk) -> None:
     assert desk.problems.open() == {"graph": 1}
 
 
+def test_what_stops_a_whole_stream_takes_over_from_all_its_work(desk: Desk) -> None:
+    """Each work got one 401, then the polls get 403: what is not tried meanwhile makes no line of its own."""
+    for work in ("unread", "look", "again"):
+        desk.fail(TokenRefused("401"), ONE, work, every_s=1)
+    desk.fail(FORBIDDEN, ONE, "edge", times=60, every_s=60)
+    assert desk.levels() == ["error"]
+    assert desk.problems.open() == {"graph": 1}
+
+
+def test_another_work_is_told_only_while_it_fails(desk: Desk) -> None:
+    """A look that failed once, and was not tried again since, is no line five minutes later."""
+    desk.fail(DOWN, ONE, "look")
+    desk.clock.advance(400)
+    assert desk.serve(ONE, "edge") + desk.serve(TWO, "edge") == []
+
+
 def test_a_login_that_fails_is_the_trouble(desk: Desk) -> None:
     """A token is refused, and no new one is to be had: Graph's 401 is no problem beside that."""
     desk.fail(TokenRefused("401"))
@@ -418,16 +434,23 @@ def test_another_recovery_does_not_make_it_critical_again(desk: Desk) -> None:
 
 
 def test_a_secret_that_was_mended_may_be_critical_again(desk: Desk) -> None:
-    """Next year's expiry is another event; and refusals with successes between them are none."""
+    """Next year's expiry is another event, hours of it; and refusals with successes between them are none."""
     for _ in range(10):
         desk.fail(WRONG_SECRET, times=2, every_s=400)
         desk.serve()
     assert "critical" not in desk.levels()
-    desk.fail(WRONG_SECRET, times=20, every_s=60)
-    desk.serve()
-    desk.clock.advance(86_400)
-    desk.fail(WRONG_SECRET, times=20, every_s=60)
+    for _ in range(2):
+        desk.fail(WRONG_SECRET, times=370, every_s=60)
+        desk.serve()
+        desk.clock.advance(86_400)
     assert desk.levels().count("critical") == 2
+
+
+def test_what_worked_in_this_run_has_worked(desk: Desk) -> None:
+    """The first run of a connector has no state from before, and is no worse known for it once it was served."""
+    desk.serve()
+    desk.fail(WRONG_SECRET, times=100, every_s=60)
+    assert "critical" not in desk.levels()
 
 
 # What a line may say
@@ -523,6 +546,29 @@ def test_many_troubled_stretches_are_few_lines(desk: Desk) -> None:
     for second in range(0, 200, 2):
         desk.problems.readable(ONE, (START_S + second, START_S + second + 1))
     assert desk.levels() == ["error", "error", "info"]
+
+
+def test_what_was_not_told_is_not_told_to_be_over(desk: Desk) -> None:
+    """A second stretch within the hour, read again before anybody heard of it."""
+    desk.problems.troubled(ONE, (START_S, START_S + 1), "500", 3600)
+    desk.problems.troubled(ONE, (START_S + 10, START_S + 11), "500", 3600)
+    desk.clock.advance(HOUR_S)
+    desk.problems.readable(ONE, (START_S + 10, START_S + 11))
+    assert desk.levels() == ["error"]
+    desk.problems.readable(ONE, (START_S, START_S + 1))
+    assert desk.levels() == ["error", "info"]
+    assert "12:06:50" not in desk.lines[-1][1]
+
+
+def test_a_refused_stretch_that_was_read_is_forgotten(desk: Desk) -> None:
+    """The next recovery does not speak of it; a lost one is no trouble any more."""
+    desk.problems.refused_stretch(ONE, (START_S, START_S + HOUR_S))
+    desk.problems.readable(ONE, (START_S, START_S + HOUR_S))
+    desk.fail(FORBIDDEN, times=2)
+    assert "nothing was lost" in desk.serve()[-1][1]
+    desk.problems.troubled(ONE, (START_S, START_S + 1), "500", 3600)
+    desk.problems.lost(ONE, (START_S, START_S + HOUR_S), "x")
+    assert desk.problems.open() == {}
 
 
 def test_a_stretch_that_was_narrowed_is_the_same_trouble(desk: Desk) -> None:

@@ -46,7 +46,8 @@ def test_filter_of_a_v1_stream() -> None:
     assert stream.filter(AT, AT + 61) == (
         "createdDateTime ge 2026-11-23T08:00:00Z and createdDateTime le 2026-11-23T08:01:01Z"
     )
-    assert stream.orderby == "createdDateTime asc"
+    assert stream.orderby(newest_first=False) == "createdDateTime asc"
+    assert stream.orderby(newest_first=True) == "createdDateTime desc"
 
 
 def test_filter_of_a_beta_stream() -> None:
@@ -63,7 +64,7 @@ def test_filter_of_audits() -> None:
     assert AUDITS.filter(AT, AT + 1) == (
         "activityDateTime ge 2026-11-23T08:00:00Z and activityDateTime le 2026-11-23T08:00:01Z"
     )
-    assert AUDITS.orderby == "activityDateTime asc"
+    assert AUDITS.orderby(newest_first=False) == "activityDateTime asc"
     assert (AUDITS.version, AUDITS.collection, AUDITS.material) == ("v1.0", "directoryAudits", AUDIT_MATERIAL)
 
 
@@ -92,7 +93,7 @@ def test_graph_time_is_utc() -> None:
 
 
 def test_a_stream_cannot_be_changed() -> None:
-    """It is shared by every lane and thread."""
+    """It is shared by every window and thread."""
     with pytest.raises(AttributeError):
         AUDITS.key = "x"  # type: ignore[misc]
     assert isinstance(AUDITS, Stream)

@@ -90,7 +90,8 @@ def test_the_words_are_those_of_the_log() -> None:
     explained = text.partition("| Word | What it is |\n|---|---|\n")[2].partition("\n\n")[0]
     words = [row.split("|")[1].strip() for row in explained.splitlines()]
     assert words == list(WORDS.values())
-    assert f"at {LOOK_AGES[0]}, {LOOK_AGES[1]} and {LOOK_AGES[2]} of age" in explained
+    first, second, third = LOOK_AGES
+    assert f"at {first}, {second} and {third} of age" in explained
 
 
 def test_what_passes_by_itself_comes_last() -> None:

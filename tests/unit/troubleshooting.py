@@ -32,6 +32,7 @@ BEHIND = {
     "INTAKE": "the intake answers 401, 403 or 404, or refuses every record",
     "INTAKE_DOWN": "no answer from the intake, 429 or 5xx, or fewer acknowledgements than records",
     "STORAGE": "the disk is full, or the bucket or its rights are gone",
+    "IN_USE": "two connectors were started on one data path",
     "UNEXPECTED": "a mistake in this module",
 }
 # What an error of the tree's PassesByItself says; all else is a person's.
@@ -55,10 +56,10 @@ LINES = (
         "Enter the secret's Value and save the account.",
     ),
     (
-        "The platform did not hand over client_secret.",
+        "The platform did not hand over",
         "sekoia/module.py",
-        "the connector was given a placeholder in the secret's place",
-        "Enter the secret's Value once more and save the account.",
+        "the connector was given a placeholder in the place of the secret or the certificate",
+        "Enter the secret's Value, or the certificate, once more and save the account.",
     ),
     (
         "The platform does not hand over the client secret",
@@ -67,10 +68,10 @@ LINES = (
         "If it lasts, ask Sekoia.io's support.",
     ),
     (
-        "The client secret ends in",
+        "days, on",
         "microsoft/secret_expiry.py",
-        "the secret expires on the day that is named",
-        "Make a second secret in time, paste its Value, and delete the first one when records flow.",
+        "the secret, or the certificate, ends on the day that is named",
+        "Make a second one in time, put it into the account, and delete the first one when records flow.",
     ),
     (
         "Directory audits can be read, sign-ins cannot.",
@@ -135,10 +136,42 @@ LINES = (
         "Send the record, which is kept in `refused.jsonl`, to Sekoia.io's support.",
     ),
     (
-        "set aside. What it said is read again",
+        "What it said is read again from Graph",
         "sekoia/assembly.py",
-        "a file of the connector's state was damaged, by a crash of the machine for example, or is another tenant's",
+        "a file of the connector's state was damaged, by a crash of the machine for example, or deleted, or is another "
+        "tenant's",
         "Nothing needs to be done: records may come twice, none is lost.",
+    ),
+    (
+        "holds bytes that are no UTF-8",
+        "sekoia/assembly.py",
+        "a record is not text as JSON has to be",
+        "Nothing needs to be done: the record is delivered with these bytes spelled out.",
+    ),
+    (
+        "refused.jsonl is full",
+        "sekoia/assembly.py",
+        "the intake has refused very many records",
+        "Send the file to Sekoia.io's support, and find out why.",
+    ),
+    (
+        "This machine's clock is",
+        "sekoia/assembly.py",
+        "the machine's clock differs from Microsoft's by a minute or more",
+        "Nothing is lost or late by it. Have the machine's clock set by NTP.",
+    ),
+    (
+        "late, because the rate limit",
+        "reading/reports.py",
+        "more records than Graph's limit lets through, for the time being",
+        "Nothing needs to be done at times of rush. If it is the rule, give each connector an app registration of its "
+        "own.",
+    ),
+    (
+        "looked at again before Graph dropped it",
+        "reading/reports.py",
+        "a second look came so late that Graph no longer kept the records",
+        "As above. Records that Graph showed late may be missing in the stretch that is named.",
     ),
     (
         "The liveness or metrics port cannot be opened",

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import socket
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,7 +36,6 @@ from graph_entra.streams import AUDITS
 from graph_entra.telling.diagnosis import advise
 from tests.emulator import Emulator, Fault
 from tests.emulator.certificates import make_pair, spare_key
-from tests.emulator.emulator import free_ports
 
 PAIR, OTHER = make_pair(), make_pair(spare_key(1), name="another")
 CLOCK = SystemClock()
@@ -372,8 +372,10 @@ async def test_a_proxy_in_the_way_is_called_that(
     emulator: Emulator, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is not there, and one that refuses; without a word of its address."""
-    environment(monkeypatch, HTTPS_PROXY=f"svc:hush@127.0.0.1:{free_ports()[0]}")
-    gone = await refused(make())
+    with socket.socket() as held:  # bound, so that nobody else gets the port, and listening to nobody
+        held.bind(("127.0.0.1", 0))
+        environment(monkeypatch, HTTPS_PROXY=f"svc:hush@127.0.0.1:{held.getsockname()[1]}")
+        gone = await refused(make())
     emulator.proxy.hosts = frozenset()
     environment(monkeypatch, HTTPS_PROXY=f"svc:hush@127.0.0.1:{emulator.proxy.port}")
     shut = await refused(make())

@@ -7,7 +7,7 @@ import pytest
 
 from graph_entra.microsoft.secret_expiry import DAY_S, WARN_DAYS, Warnings, ends_s, until_next_s
 
-SECRET = "client secret"
+SECRET = ""
 NOW_S = datetime(2026, 11, 23, 8, tzinfo=UTC).timestamp()
 
 
@@ -93,7 +93,7 @@ def test_the_next_look_is_in_time_for_the_next_warning(left_days: float, wait_da
 
 def test_a_certificates_warning_names_it_and_how_to_renew() -> None:
     """By its thumbprint, as the portal shows it."""
-    warning = Warnings().due("certificate (thumbprint AB12)", NOW_S + 6 * DAY_S, NOW_S)
-    assert str(warning).startswith("The certificate (thumbprint AB12) ends in 6.0 days, on 2026-11-29 08:00 UTC. ")
+    warning = Warnings().due("AB12", NOW_S + 6 * DAY_S, NOW_S)
+    assert str(warning).startswith("The certificate of thumbprint AB12 ends in 6.0 days, on 2026-11-29 08:00 UTC. ")
     assert "upload its public half" in str(warning)
     assert "Value" not in str(warning)
