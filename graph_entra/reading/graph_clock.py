@@ -26,17 +26,24 @@ class GraphClock:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ahead_s = 0.0
+        self._doubted_s: float | None = None
         self._known = False
 
     def seen(self, date_s: float, took_s: float = 0.0) -> None:
         """An answer was dated ``date_s``, at some moment of the last ``took_s`` seconds.
 
-        The body of a slow one comes long after its header: what is known stays as it is as far as that allows.
+        The body of a slow one comes long after its header: what is known stays as it is as far as that allows. A step
+        of a minute or more is believed when the next answer says the same.
         """
         now_s = self._clock.monotonic()
         least_s, most_s = date_s - now_s, date_s + 1.0 - (now_s - took_s)
-        self._ahead_s = min(max(self._ahead_s, least_s), most_s) if self._known else least_s + _HALF_A_SECOND
-        self._known = True
+        ahead_s = min(max(self._ahead_s, least_s), most_s) if self._known else least_s + _HALF_A_SECOND
+        if self._known and abs(ahead_s - self._ahead_s) > WORTH_TELLING_S:
+            confirmed = self._doubted_s is not None and abs(ahead_s - self._doubted_s) <= WORTH_TELLING_S
+            self._doubted_s = ahead_s
+            if not confirmed:
+                return
+        self._ahead_s, self._doubted_s, self._known = ahead_s, None, True
 
     def now_s(self) -> float:
         """The time by Graph's clock."""

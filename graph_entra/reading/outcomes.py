@@ -15,7 +15,6 @@ from graph_entra.errors import (
     GraphUnavailable,
     PagingBroken,
     Throttled,
-    TokenRefused,
     WindowTooWide,
 )
 from graph_entra.microsoft.rate_limit import RateLimiter
@@ -83,7 +82,8 @@ class Outcomes:
         reader.backoff.over()
         # By a whole window: a 200 may hold a page that breaks off.
         reader.served_s = self._clock.monotonic()
-        reader.in_order = reader.in_order or reading.pages >= MOST_PAGES
+        if reading.pages >= MOST_PAGES:
+            reader.in_order = reading.reached_s < reading.window.end_s
         if reading.records >= reader.target_records / 2:
             reader.target_records = min(MOST_RECORDS, reader.target_records * _GROWS)
         self._problems.served(reader.key, reading.window.work)
@@ -98,22 +98,27 @@ class Outcomes:
             reader.in_order = False
             held = max(reading.records, reader.density.expected(*reading.rest))
             reader.target_records = max(FEWEST_RECORDS, min(reader.target_records, held or MOST_RECORDS) / 2)
-        if isinstance(error, (Throttled, TokenRefused)) or (
+        if isinstance(error, Throttled) or (
             isinstance(error, PagingBroken) and reading.reached_s > reading.window.start_s
         ):
             # Nothing is wrong with the window: it is due as before.
-            wait_s = self._limiter.paused_s if isinstance(error, Throttled) else (error.retry_after_s or 0.0)
+            wait_s = self._limiter.paused_s if isinstance(error, Throttled) else 0.0
             reader.poll_due_s = min(reader.poll_due_s, now_s + wait_s) if work == "edge" else reader.poll_due_s
             self._problems.failed(error, reader.key, work, wait_s)
             return
         place = isinstance(error, (GraphUnavailable, PagingBroken)) or (
             isinstance(error, GraphRefused) and error.status not in _NO_PLACE
         )
+        if isinstance(error, GraphUnavailable) and error.retry_after_s is not None:
+            # Whatever it is: nobody asks before that is over.
+            reader.paused_until_s = now_s + error.retry_after_s
         if place and work != "edge":
             await self._place_failed(reader, reading, error, now_s)
             return
         wait_s = max(reader.backoff.wait_s(error), self._limiter.paused_s)
-        reader.paused_until_s = now_s + wait_s
+        reader.paused_until_s = max(reader.paused_until_s, now_s + wait_s)
+        # A look that waits for this is not late by the rate limit.
+        reader.late_told_s = now_s
         if work == "edge":
             self._poll_failed(reader, reading, error, place=place)
             reader.poll_due_s = now_s + wait_s
@@ -137,11 +142,17 @@ class Outcomes:
         if not served_elsewhere:
             # Is it the place, or the stream? A poll tells.
             reader.poll_due_s = min(reader.poll_due_s, now_s)
-            self._problems.failed(error, reader.key, reading.window.work, reader.backoff.wait_s(error))
+            wait_s = reader.backoff.wait_s(error)
+            if reading.window.work != "troubled":  # which is told when it is set aside
+                self._problems.failed(error, reader.key, reading.window.work, wait_s)
 
 
 def _is_set_aside(reader: Reader, reading: Reading) -> bool:
     """Whether something of what was read is still set aside: the intake refuses a record of it."""
     return any(
-        row.start_s < reading.reached_s and reading.window.start_s < row.end_s for row in reader.coverage.troubled
+        row.trouble is not None
+        and row.trouble.told
+        and row.start_s < reading.reached_s
+        and row.end_s > reading.window.start_s
+        for row in reader.coverage.troubled
     )

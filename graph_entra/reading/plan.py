@@ -44,9 +44,8 @@ def edge_window(coverage: Coverage, now_s: int, reach_s: int) -> Window | None:
 
 def unread_window(coverage: Coverage, in_flight: Sequence[Stretch], end_of: EndOf) -> Window | None:
     """The oldest stretch that was never read; None if there is none."""
-    for row in _free(coverage, in_flight):
-        if row.looked_s is None:
-            return Window("unread", row.start_s, end_of(row.start_s, row.end_s))
+    for row in _free((row for row in coverage.rows if row.looked_s is None), in_flight):
+        return Window("unread", row.start_s, end_of(row.start_s, row.end_s))
     return None
 
 
@@ -62,7 +61,8 @@ def look_window(
         in_flight: what is being read.
         end_of: sizes the window.
     """
-    for start_s, end_s in _together(_due(_free(coverage, in_flight), age_s, now_s)):
+    due = _due(_free(_due(coverage.rows, age_s, now_s), in_flight), age_s, now_s)
+    for start_s, end_s in _together((row.start_s, min(row.end_s, now_s - age_s)) for row in due):
         until_s = end_of(start_s, end_s)
         if until_s < end_s or end_s - start_s >= STEP_S[age_s] or now_s - age_s - start_s >= STEP_S[age_s]:
             return Window("look", start_s, until_s)
@@ -71,16 +71,16 @@ def look_window(
 
 def again_window(coverage: Coverage, in_flight: Sequence[Stretch], end_of: EndOf) -> Window | None:
     """Old history that is not settled: its last reading brought something new, so there may be more."""
-    unsettled = (row for row in _free(coverage, in_flight) if row.looked_s == SETTLED_S and row.brought)
-    for start_s, end_s in _together(_stretches(unsettled)):
+    unsettled = (row for row in coverage.rows if row.looked_s == SETTLED_S and row.brought)
+    for start_s, end_s in _together(_stretches(_free(unsettled, in_flight))):
         return Window("again", start_s, end_of(start_s, end_s))
     return None
 
 
 def round_window(coverage: Coverage, stretch: Stretch, in_flight: Sequence[Stretch], end_of: EndOf) -> Window | None:
     """The next window of a round through a stretch that was read already; None if the round is over."""
-    known = (row for row in _free(coverage, in_flight) if row.looked_s is not None and not row.settled)
-    parts = ((max(row.start_s, stretch[0]), min(row.end_s, stretch[1])) for row in known)
+    known = (row for row in coverage.rows if row.looked_s is not None and not row.settled)
+    parts = ((max(row.start_s, stretch[0]), min(row.end_s, stretch[1])) for row in _free(known, in_flight))
     for start_s, end_s in _together(part for part in parts if part[0] < part[1]):
         return Window("again", start_s, end_of(start_s, end_s))
     return None
@@ -111,9 +111,9 @@ def overdue_s(coverage: Coverage, now_s: int) -> Mapping[int, int]:
     return late
 
 
-def _free(coverage: Coverage, in_flight: Sequence[Stretch]) -> list[Row]:
-    """The rows, or the parts of them, that are neither in trouble nor being read."""
-    rows = [row for row in coverage.rows if row.trouble is None and row.start_s < row.end_s]
+def _free(wanted: Iterable[Row], in_flight: Sequence[Stretch]) -> list[Row]:
+    """These rows, or the parts of them, that are neither in trouble nor being read."""
+    rows = [row for row in wanted if row.trouble is None and row.start_s < row.end_s]
     for start_s, end_s in in_flight:
         if not any(start_s < row.end_s and row.start_s < end_s for row in rows):
             continue
@@ -130,11 +130,9 @@ def _free(coverage: Coverage, in_flight: Sequence[Stretch]) -> list[Row]:
     return rows
 
 
-def _due(rows: Iterable[Row], age_s: int, now_s: int) -> Iterable[Stretch]:
-    """What of these rows has come to the age and was not looked at since."""
-    for row in rows:
-        if row.next_look_s == age_s and row.start_s < now_s - age_s:
-            yield row.start_s, min(row.end_s, now_s - age_s)
+def _due(rows: Iterable[Row], age_s: int, now_s: int) -> Iterable[Row]:
+    """Those of these rows of which something has come to the age and was not looked at since."""
+    return (row for row in rows if row.next_look_s == age_s and row.start_s < now_s - age_s)
 
 
 def _stretches(rows: Iterable[Row]) -> Iterable[Stretch]:

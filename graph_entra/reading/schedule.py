@@ -129,6 +129,8 @@ class Schedule:
         """Graph answered, or did not."""
         if answer.status == _OK:
             self._answer_s += (answer.took_s - self._answer_s) * _ANSWER_SMOOTHING
+            if answer.stream in self._by_key:
+                self._by_key[answer.stream].alive_s = self._clock.monotonic()
 
     def saw_new(self, stream: str, created_s: Sequence[int]) -> None:
         """Records that were created at these seconds were seen for the first time. From any thread."""
@@ -226,15 +228,16 @@ class Schedule:
     def _rounds(self, graph_now_s: int) -> dict[Key, Window]:
         """What the next round through the last day reads, of each stream: only while nothing at all is due."""
         found: dict[Key, Window] = {}
+        now_s = self._clock.monotonic()
         for reader in self._readers:
-            if reader.down or not (reader.round_at_s or self._clock.monotonic() >= reader.round_due_s):
+            if reader.down or now_s < reader.paused_until_s or not (reader.round_at_s or now_s >= reader.round_due_s):
                 continue
             until_s = reader.coverage.edge_s - max(reader.lateness.reach_s(), USUAL_REACH_S)
             since_s = max(graph_now_s - DAY_S, reader.round_at_s)
             window = plan.round_window(reader.coverage, (since_s, until_s), reader.in_flight(), reader.end_of)
             if window is None:
                 reader.round_at_s = 0
-                reader.round_due_s = self._clock.monotonic() + ROUND_EVERY_S
+                reader.round_due_s = now_s + ROUND_EVERY_S
             else:
                 found["round", reader.key] = window
         return found
@@ -276,7 +279,10 @@ class Schedule:
 
     def _begin_polls(self, due: Mapping[Key, Window]) -> None:
         now_s = self._clock.monotonic()
-        others = {kind for kind, _ in due}
+        others_wait = bool(due)
+        # While a chain of pages is read nothing else has its turn, and that is not the polls' doing.
+        served = {flight.kind for reader in self._readers for flight in reader.flights} - {"edge"}
+        others = served or {kind for kind, _ in due}
         for reader in sorted(self._readers, key=lambda reader: reader.poll_due_s):
             if now_s < max(reader.poll_due_s, reader.paused_until_s) or reader.polls >= self._polls_allowed():
                 continue
@@ -284,7 +290,7 @@ class Schedule:
                 return
             reader.poll_due_s = self._next_poll_s(reader, now_s)
             reader.polls += 1
-            task = asyncio.create_task(self._poll(reader, bool(others)))
+            task = asyncio.create_task(self._poll(reader, others_wait))
             self._tasks.add(task)
 
     def _next_poll_s(self, reader: Reader, now_s: float) -> float:

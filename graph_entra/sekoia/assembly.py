@@ -5,6 +5,7 @@ import asyncio
 import gc
 from abc import abstractmethod
 from collections.abc import Coroutine, Sequence
+from http import HTTPStatus
 from typing import Any, Final, Literal, TypeVar
 
 from graph_entra.clock import Clock, SystemClock
@@ -205,7 +206,8 @@ class EntraConnector(IntakeHttp, Lifecycle):
             self._lag.begin(collector.stream.key, max(0.0, behind_s))
 
     def _note_answer(self, schedule: Schedule, answer: Answer) -> None:
-        if answer.date_s is not None:
+        # Of a page only: what refuses may be a proxy in Graph's place, with a clock of its own.
+        if answer.date_s is not None and answer.status == HTTPStatus.OK:
             self._graph_clock.seen(answer.date_s, answer.took_s)
         metrics.answered(answer.stream, answer.status)
         schedule.answered(answer)

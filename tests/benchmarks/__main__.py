@@ -1,4 +1,4 @@
-"""Runs the benchmarks that are named, or all of them, and writes RESULTS.md."""
+"""Runs the benchmarks that are named, or all of them, and writes RESULTS.md and the figures in README.md."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from tests.benchmarks import (
     looks,
     page_cost,
     process_cost,
+    readme,
     shared_limit,
     startup,
     state_size,
@@ -51,6 +52,8 @@ def main() -> None:
         print(f"\n{report.text}\n\n{summary(report.figures)}\n", flush=True)
         if not arguments.quick:
             _keep(benchmark.NAME, report)
+    if not arguments.quick:
+        readme.main()
 
 
 def _keep(name: str, report: Report) -> None:

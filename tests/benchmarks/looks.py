@@ -12,8 +12,8 @@ GRAPH_PER_S = 500
 OPTIMUM_PER_S = GRAPH_PER_S / (len(LOOKS) + 1)
 # Until the first that is too much: records shown at once, and after 1 to 5 min, for which polls reach back.
 RATES: dict[Lateness, tuple[int, ...]] = {
-    at_once: (90, 100, 110, 115, 120, 125),
-    minutes_late: (40, 50, 60, 70, 80, 90),
+    at_once: (100, 110, 115, 120),
+    minutes_late: (40, 60, 70, 80),
 }
 # The look at 24 h has been at work for some hours.
 ON_TIME_S = 30 * HOUR_S

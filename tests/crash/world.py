@@ -1,8 +1,7 @@
 """One installed connector in the model: what a person would do with it, and what a person would complain about.
 
 The real Schedule, plan, shares, rate limiter, Collector, coverage, ledger, files, Intake and problem log run in virtual
-time; Graph, the intake behind the push, the disk and the clocks are models. A kill throws everything away but the
-folder.
+time; Graph, the intake behind the push, the disk and the clocks are models. A kill throws all away but the folder.
 """
 
 from __future__ import annotations
@@ -319,6 +318,8 @@ class World:
         ):
             self.stop()
             self.run(hours * HOUR_S)
+        # What is in trouble is asked for within seconds of what the plan says.
+        self.run(HOUR_S)
         self.check_all()
 
     # What a person would complain about
@@ -389,7 +390,8 @@ class World:
             late_s = record.visible - record.created
             since = max(record.visible, well_since + RECOVERS_S)
             row = self._row(record)
-            if row is None or row.looked_s is None or row.trouble is not None or record.number in self.intake.refuses:
+            waits = row is None or row.looked_s is None or row.trouble is not None
+            if waits or record.left_out_old or record.number in self.intake.refuses:
                 continue
             if late_s <= (0 if crowded else 300) and now - since > 2 * self.period_s + slack_s:
                 raise Broken("fresh", f"{self._about(record)}, and polls have gone by")

@@ -42,12 +42,26 @@ def test_a_wall_clock_that_steps_changes_nothing(machine: ManualClock) -> None:
 
 
 def test_the_last_answer_counts(machine: ManualClock) -> None:
-    """A monotonic clock that drifts, or slept with the machine, is corrected by every answer."""
+    """A monotonic clock that drifts is corrected by every answer."""
     clock = GraphClock(machine)
     clock.seen(START_S)
     machine.advance(1000)
-    clock.seen(START_S + 4600)
-    assert clock.now_s() == pytest.approx(START_S + 4600.5, abs=0.5)
+    clock.seen(START_S + 1030)
+    assert clock.now_s() == pytest.approx(START_S + 1030.5, abs=0.5)
+
+
+def test_a_step_is_believed_when_it_is_confirmed(machine: ManualClock) -> None:
+    """One answer with a date of its own changes nothing; a machine that slept is set right by the second."""
+    clock = GraphClock(machine)
+    clock.seen(START_S)
+    clock.seen(START_S + 10 * 365 * DAY_S)
+    assert clock.now_s() == START_S + 0.5
+    machine.advance(10)
+    clock.seen(START_S + 7210)
+    assert clock.now_s() == START_S + 10.5
+    machine.advance(2)
+    clock.seen(START_S + 7212)
+    assert clock.now_s() == pytest.approx(START_S + 7212.5, abs=0.5)
 
 
 @pytest.mark.parametrize(

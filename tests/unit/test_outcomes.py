@@ -91,13 +91,26 @@ def test_what_is_no_places_fault_costs_the_stream(
 
 
 @pytest.mark.parametrize("work", ["edge", "unread", "look"])
-def test_a_limit_or_an_old_token_is_nobodys_fault(desk: Desk, work: Work) -> None:
+def test_the_limit_is_nobodys_fault(desk: Desk, work: Work) -> None:
     """What was asked for is due as before; the limiter waits."""
-    for error in (Throttled("429", 3.0), TokenRefused("401")):
-        over(desk, work, error)
+    over(desk, work, Throttled("429", 3.0))
     assert desk.collectors[0].failed == []
     assert desk.reader.paused_until_s == 0.0
     assert desk.reader.backoff.tries == 0
+
+
+def test_tokens_that_are_refused_for_hours_are_asked_for_ever_more_seldom(desk: Desk) -> None:
+    """The place is not blamed, and Entra is not asked every other second."""
+    for _ in range(12):
+        over(desk, "unread", TokenRefused("401", 1))
+    assert desk.collectors[0].failed == []
+    assert desk.problems.waits[-1][1] == 60.0
+
+
+def test_a_wait_that_graph_asks_for_is_kept(desk: Desk) -> None:
+    """A 503 that names its time: the stream asks for nothing before it is over, whichever place it was."""
+    over(desk, "look", GraphUnavailable("503", 120.0))
+    assert desk.reader.paused_until_s == desk.clock.monotonic() + 120.0
 
 
 def test_a_chain_that_breaks_behind_what_it_brought_goes_on(desk: Desk) -> None:

@@ -278,7 +278,8 @@ def test_a_second_that_cannot_be_served_costs_itself(ago_s: int) -> None:
     assert coverage_rules.graph_time(at_s) in line
     assert "500 UnknownError" in line
     tries = [one.at_s for one in run.asked if one.window.start_s == at_s and one.window.work == "troubled"]
-    assert 2 <= len([one for one in tries if one > 1800]) <= 5
+    # In the first day also by ever smaller pages, within a minute or two.
+    assert 2 <= len({int(one // 1200) for one in tries if one > 1800}) <= 5
     assert not run.said("nothing was lost")
 
 
