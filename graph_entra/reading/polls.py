@@ -96,7 +96,8 @@ class Polls:
             per_s = sum(reading.records for reading in readings) / max(1, end_s - start_s)
             reader.edge_per_s = per_s if reader.edge_per_s == 0.0 else (reader.edge_per_s + per_s) / 2
         until_s = next((reading.reached_s for reading in readings if reading.reached_s < reading.window.end_s), end_s)
-        if until_s < end_s:
+        reader.left_at_s = until_s if until_s < end_s else 0
+        if reader.left_at_s:
             reader.poll_due_s = self._clock.monotonic()
         reader.polled(Polled(start_s, until_s, readings[0].asked_s), far=far)
         self._reports.gap(reader)
@@ -118,6 +119,9 @@ class Polls:
         if not reader.last_poll.asked_s:
             return USUAL_REACH_S  # nothing is known yet
         now_s, graph_now_s = self._clock.monotonic(), int(self._graph_clock.now_s())
+        if reader.left_at_s:
+            # Its pages held fewer records than are asked for: from the same beginning it would never see the present.
+            return graph_now_s - reader.left_at_s
         free_s = graph_now_s - reader.density.start_s(graph_now_s, graph_now_s - LONGEST_REACH_S, _FREE_PAGE_RECORDS)
         free_s = int(max(SHORTEST_REACH_S, min(free_s, _FREE_PAGE_RECORDS / max(reader.edge_per_s, 0.01))))
         if now_s < reader.reach_due_s:

@@ -108,6 +108,8 @@ class Reader:
     last_poll: Polled = field(default_factory=lambda: Polled(0, 0, 0))
     last_reach: Polled = field(default_factory=lambda: Polled(0, 0, 0))
     reached: tuple[Polled, ...] = ()
+    # Where the last poll was left before its end; 0 if it was not.
+    left_at_s: int = 0
     gap: Stretch | None = None
     late_told_s: float = float("-inf")
     reading_history: bool = False
