@@ -81,10 +81,8 @@ class Desk:
             )
             for kind in SIGN_IN_TYPES[:streams]
         ]
-        self.readers = [
-            Reader(collector, BacklogProgress(self.clock))  # type: ignore[arg-type]
-            for collector in self.collectors
-        ]
+        made: list[Any] = list(self.collectors)
+        self.readers = [Reader(collector, BacklogProgress(self.clock)) for collector in made]
         self.reports = Reports(
             self.problems,  # type: ignore[arg-type]
             lambda line, _: self.lines.append(line),
