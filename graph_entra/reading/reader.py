@@ -14,7 +14,7 @@ from graph_entra.reading.collector import Collector
 from graph_entra.reading.coverage import Coverage
 from graph_entra.reading.traffic import Density, Lateness
 from graph_entra.streams import PAGE_RECORDS, Stretch, Window
-from graph_entra.telling.backlog_progress import BacklogProgress
+from graph_entra.telling.history_progress import HistoryProgress
 
 # How many records a window shall hold: more than the pages that are followed, so that these are full. Fewer after a
 # chain that broke or an answer that did not come; growing back.
@@ -83,7 +83,7 @@ class Reader:
     """One stream, and what was learned of it. Nothing of this is kept: a restart learns it again."""
 
     collector: Collector
-    progress: BacklogProgress
+    progress: HistoryProgress
     density: Density = field(default_factory=Density)
     lateness: Lateness = field(default_factory=Lateness)
     flights: list[Flight] = field(default_factory=list)
