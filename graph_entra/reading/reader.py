@@ -12,7 +12,7 @@ from typing import Final
 from graph_entra.errors import PassesByItself, PersonMustAct
 from graph_entra.reading.collector import Collector
 from graph_entra.reading.coverage import Coverage
-from graph_entra.reading.traffic import Density, Lateness
+from graph_entra.reading.traffic import LATER_SHARE, Density, Lateness
 from graph_entra.streams import PAGE_RECORDS, Stretch, Window
 from graph_entra.telling.history_progress import HistoryProgress
 
@@ -163,6 +163,6 @@ class Reader:
         windows = _HISTORY_WINDOWS if self.in_order else 1
         return self.density.end_s(start_s, latest_s, windows * int(self.target_records))
 
-    def reach_pages(self) -> float:
-        """Pages of a poll that looks back as far as the stream's lateness asks."""
-        return self.edge_per_s * (self.lateness.reach_s() + _LEAST_BETWEEN_S) / PAGE_RECORDS + 0.5
+    def reach_pages(self, later_share: float = LATER_SHARE) -> float:
+        """Pages of a poll that looks back as far as the stream's lateness asks, but for this share of the records."""
+        return self.edge_per_s * (self.lateness.reach_s(later_share) + _LEAST_BETWEEN_S) / PAGE_RECORDS + 0.5
