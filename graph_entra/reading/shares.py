@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-# Of two hundred requests, where everything is due at once. Which of the looks gives way first, when they do not all
-# fit, follows from it: the one that brings least, the look at 15 min. What is read once more is for an idle limit, and
-# never quite forgotten.
+# Of nearly four hundred requests, where everything is due at once. Which of the looks gives way first, when they do not
+# all fit, follows from it: the one that brings least, the look at 15 min. What is read once more is for an idle limit,
+# and never quite forgotten.
 WEIGHTS: Final = {
-    "edge": 150,
+    "edge": 300,
     "unread": 40,
     "look 15 min": 8,
     "look 2 h": 9,
@@ -30,7 +30,7 @@ WEIGHTS: Final = {
 # waits; where there is much that is new, polls have many pages.
 FIRST_PAGE_OF_A_POLL: Final = 4.0
 # So many pages may the edge be ahead of its share before it waits: a burst is read at once.
-EDGE_AHEAD_PAGES: Final = 8
+EDGE_AHEAD_PAGES: Final = 16
 
 Key = tuple[str, str]
 
