@@ -293,7 +293,7 @@ class Clipped:
     Attributes:
         coverage: the map without what Graph no longer keeps.
         lost: stretches that were never read and are gone.
-        unlooked: stretches that were read and were still to be looked at again.
+        unlooked: stretches that were read, and not looked at since they were 24 h old; or that are in trouble.
     """
 
     coverage: Coverage
@@ -312,7 +312,8 @@ def clip(coverage: Coverage, now_s: int) -> Clipped:
     return Clipped(
         Coverage(_merged(kept)),
         _stretches(row for row in gone if row.looked_s is None),
-        _stretches(row for row in gone if row.looked_s is not None and not row.settled),
+        # A history that is first read when it is older than a day passes here before it is read once more.
+        _stretches(row for row in gone if row.looked_s not in (None, SETTLED_S) or (row.looked_s and row.trouble)),
     )
 
 

@@ -110,6 +110,9 @@ class Reader:
     reached: tuple[Polled, ...] = ()
     gap: Stretch | None = None
     late_told_s: float = float("-inf")
+    # What Graph dropped before it was looked at, and is still to be told; when that was told last.
+    unlooked: Stretch | None = None
+    unlooked_told_s: float = float("-inf")
     reading_history: bool = False
 
     @property

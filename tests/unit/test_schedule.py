@@ -23,6 +23,7 @@ from graph_entra.streams import DAY_S, HOUR_S, SIGN_IN_TYPES, Stream, Stretch, W
 from graph_entra.telling.problem_log import ProblemLog
 from tests.clocks import START_S, LoopClock
 from tests.unit import virtual_time
+from tests.unit.readers import Desk
 
 NOW = int(START_S)
 PERIOD_S = 60
@@ -245,6 +246,31 @@ def test_every_kind_of_work_gets_its_turn() -> None:
     late = plan.overdue_s(run.collectors[0].coverage, int(NOW + 5 * HOUR_S))
     assert late[15 * 60] < 900
     assert late[2 * HOUR_S] < 3600
+
+
+def test_a_history_that_passes_out_of_reach_while_it_is_read_is_told_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 days at the first start: its beginning is read in time, once, and nobody is alarmed a minute."""
+    read = coverage_rules.read
+
+    def brings(coverage: Any, stretch: Stretch, asked_s: int, _new: Any) -> Any:
+        return read(coverage, stretch, asked_s, range(stretch[0], stretch[1], 60))
+
+    monkeypatch.setattr(coverage_rules, "read", brings)
+    run = Run({ONE: Graph(history_s=30 * DAY_S - HOUR_S, per_s=5.0)}).go(4 * HOUR_S)
+    assert run.collectors[0].coverage.origin_s > NOW - 30 * DAY_S + 3 * HOUR_S
+    assert run.said("not looked at again before Graph dropped it") == []
+
+
+def test_what_was_not_looked_at_in_time_is_told_once_an_hour() -> None:
+    """With the bounds of all of it."""
+    desk = Desk()
+    for minute in range(150):
+        at_s = minute * 60
+        desk.reports.clipped(desk.reader, None, Clipped(desk.reader.coverage, (), ((at_s, at_s + 60),)))
+        desk.clock.advance(60)
+    told = [line for line in desk.lines if "not looked at again" in line]
+    assert len(told) == 3
+    assert "from 1970-01-01T00:01:00Z to 1970-01-01T01:01:00Z" in told[1]
 
 
 def test_one_streams_backlog_does_not_stand_before_anothers() -> None:
