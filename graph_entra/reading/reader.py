@@ -93,6 +93,8 @@ class Reader:
     round_due_s: float = 0.0
     round_at_s: int = 0
     paused_until_s: float = 0.0
+    # Of these waits, the one that Graph asked for: nothing ends it early.
+    asked_until_s: float = 0.0
     served_s: float = float("-inf")
     place_failed_s: float = float("-inf")
     alive_s: float = 0.0

@@ -180,6 +180,16 @@ def test_what_is_mended_here_may_be_mended_for_all(desk: Desk) -> None:
     assert desk.reader.backoff.tries == 0
 
 
+def test_a_wait_that_graph_asked_for_is_ended_by_nobody(desk: Desk) -> None:
+    """Another stream that is served again, or an earlier window of the same, says nothing of it."""
+    desk.reader.backoff.wait_s(GraphRefused(403, "", ""))
+    busy = desk.readers[1]
+    busy.paused_until_s = busy.asked_until_s = 600.0
+    over(desk, "edge", GraphUnavailable("503", 300.0))
+    over(desk, "edge")
+    assert [reader.paused_until_s for reader in desk.readers] == [300.0, 600.0]
+
+
 # Trouble
 
 
