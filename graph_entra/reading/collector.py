@@ -37,6 +37,8 @@ STOP_GRACE_S: Final = 3.0
 MOST_PAGES: Final = 15
 # A version that was refused is asked for again after so long.
 PREFER_AGAIN_S: Final = 3600.0
+# More places that wait for records that the intake refuses are put together, page by page.
+MOST_WAITING: Final = 48
 # So often is a record refused before the stretch that waits for it is told as one in trouble.
 TRIES_BEFORE_TOLD: Final = 4
 
@@ -259,7 +261,8 @@ class Collector:
             self.coverage = coverage_rules.read(self.coverage, stretch, reading.asked_s, new_at_s)
             reading.reached_s = reached_s
             new_at_s.clear()
-        reading.waiting += [(suspect, _place(suspect, stretch), now_s) for suspect in delivery.suspects]
+        places = self._places(delivery.suspects, stretch)
+        reading.waiting += [(suspect, place, now_s) for suspect, place in zip(delivery.suspects, places, strict=True)]
         # All of them: a page goes on in the second in which the one before ended, and must not make it read.
         for waiting in reading.waiting:
             self._wait_for(*waiting)
@@ -302,6 +305,17 @@ class Collector:
         if seen_s and work in ("edge", "look", "again"):
             self._on_new(self.stream.key, seen_s)
         return fresh
+
+    def _places(self, suspects: Sequence[Suspect], stretch: Stretch) -> list[Stretch]:
+        """What has to be read again for each of them: its second; where these were too many, all that holds them.
+
+        An intake that refuses one kind of record refuses thousands. Each would be a row of the map, and a request.
+        """
+        places = [_place(suspect, stretch) for suspect in suspects]
+        waiting = sum(row.trouble is not None and row.trouble.delivery for row in self.coverage.rows)
+        if len(places) > 1 and waiting + len(places) > MOST_WAITING:
+            return [(min(place[0] for place in places), max(place[1] for place in places))] * len(places)
+        return places
 
     def _wait_for(self, suspect: Suspect, stretch: Stretch, refused_s: int) -> None:
         """Have a record that the intake refuses read and tried again, and nothing else wait for it."""

@@ -43,7 +43,8 @@ RETENTION_MARGIN_S: Final = 600
 OUTAGE_S: Final = 600
 # An edge further ahead of Graph's clock than this was written under a wrong one.
 AHEAD_S: Final = 600
-# More places in trouble are not divided further: a history that Graph refuses altogether must not fall into seconds.
+# More places that Graph does not serve are not divided further: a history that it refuses altogether must not fall
+# into seconds.
 MOST_TROUBLED: Final = 48
 # Rows beyond this are merged, as if less were known of them.
 MOST_ROWS: Final = 400
@@ -248,7 +249,7 @@ def failed(
     rows = list(coverage.rows)
     if end_s > coverage.edge_s:
         rows.append(Row(coverage.edge_s, end_s))
-    room = MOST_TROUBLED - len(coverage.troubled)
+    room = MOST_TROUBLED - sum(row.trouble is not None and not row.trouble.delivery for row in coverage.rows)
     result: list[Row] = []
     aside: list[Row] = []
     for row in _cut(rows, (start_s, end_s)):
