@@ -138,6 +138,8 @@ class Collector:
         self._turn = asyncio.Lock()
         # The most records on a page that others followed: Graph's pages may hold fewer than were asked for.
         self._fullest = 0
+        # Pages that are being delivered, or wait for that.
+        self.delivering = 0
         self.coverage = self._load(history_s, on_damage)
         # From the first page on: a record that claims an hour which is not read again is remembered all the same.
         self._ledger.keep(self.coverage.read_again())
@@ -205,10 +207,14 @@ class Collector:
                 async for page, is_last in pages:
                     reading.pages += 1
                     reached_s = self._reached_s(window, order, page, is_last=is_last)
-                    async with self._turn:
-                        if stream is not self.stream:
-                            return reading  # another version is read by now: this is due as before
-                        await _finish(asyncio.to_thread(self._take, reading, page, reached_s, new_at_s))
+                    self.delivering += 1
+                    try:
+                        async with self._turn:
+                            if stream is not self.stream:
+                                return reading  # another version is read by now: this is due as before
+                            await _finish(asyncio.to_thread(self._take, reading, page, reached_s, new_at_s))
+                    finally:
+                        self.delivering -= 1
                     if page.broken is not None:
                         raise GraphUnavailable(page.broken)
                     if is_last and reached_s is None:

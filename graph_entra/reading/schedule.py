@@ -111,6 +111,13 @@ class Schedule:
         for reader in self._readers:
             reader.alive_s = now_s
 
+    def pushed(self) -> None:
+        """The intake took a batch: whoever has a page to deliver gets on, however slowly. From any thread."""
+        now_s = self._clock.monotonic()
+        for reader in self._readers:
+            if reader.collector.delivering:
+                reader.alive_s = now_s
+
     def asks(self, stream: str, window: Window | None) -> None:
         """A page is being asked for: its kind of work is charged."""
         self._asked_s = self._clock.monotonic()
