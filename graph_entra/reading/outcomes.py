@@ -109,8 +109,12 @@ class Outcomes:
             isinstance(error, GraphRefused) and error.status not in _NO_PLACE
         )
         if isinstance(error, GraphUnavailable) and error.retry_after_s is not None:
-            # Whatever it is: nobody asks before that is over.
-            reader.paused_until_s = reader.asked_until_s = now_s + error.retry_after_s
+            if work == "edge":
+                # Whatever it is: nobody asks before that is over.
+                reader.paused_until_s = reader.asked_until_s = now_s + error.retry_after_s
+            else:
+                # It may be the place: it waits. If it is Graph altogether, the poll that comes now is told so too.
+                reader.places_until_s = now_s + error.retry_after_s
         if place and work != "edge":
             await self._place_failed(reader, reading, error, now_s)
             return

@@ -95,6 +95,8 @@ class Reader:
     paused_until_s: float = 0.0
     # Of these waits, the one that Graph asked for: nothing ends it early.
     asked_until_s: float = 0.0
+    # As long as Graph asked when it did not serve a place, places in trouble wait.
+    places_until_s: float = 0.0
     served_s: float = float("-inf")
     place_failed_s: float = float("-inf")
     alive_s: float = 0.0

@@ -228,7 +228,8 @@ class Schedule:
             (f"look {age}", plan.look_window(coverage, age_s, graph_now_s, in_flight, reader.end_of))
             for age, age_s in LOOK_AGES.items()
         ]
-        found.append(("troubled", plan.troubled_window(coverage, graph_now_s, in_flight)))
+        if self._clock.monotonic() >= reader.places_until_s:
+            found.append(("troubled", plan.troubled_window(coverage, graph_now_s, in_flight)))
         found.append(("again", plan.again_window(coverage, in_flight, reader.end_of)))
         return [(kind, window) for kind, window in found if window is not None]
 

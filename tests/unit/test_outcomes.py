@@ -108,8 +108,11 @@ def test_tokens_that_are_refused_for_hours_are_asked_for_ever_more_seldom(desk: 
 
 
 def test_a_wait_that_graph_asks_for_is_kept(desk: Desk) -> None:
-    """A 503 that names its time: the stream asks for nothing before it is over, whichever place it was."""
+    """A 503 that names its time: a poll's is the stream's; another's is the places', and a poll tells whose it is."""
     over(desk, "look", GraphUnavailable("503", 120.0))
+    assert desk.reader.places_until_s == desk.clock.monotonic() + 120.0
+    assert (desk.reader.paused_until_s, desk.reader.poll_due_s) == (0.0, 0.0)
+    over(desk, "edge", GraphUnavailable("503", 120.0))
     assert desk.reader.paused_until_s == desk.clock.monotonic() + 120.0
 
 

@@ -309,6 +309,34 @@ def test_a_second_that_cannot_be_served_costs_itself(ago_s: int) -> None:
     assert not run.said("nothing was lost")
 
 
+@pytest.mark.parametrize("retry_after_s", [120.0, 3600.0])
+def test_a_second_that_asks_to_be_left_alone_costs_itself(retry_after_s: float) -> None:
+    """A 503 with a Retry-After, at five places and for ever: polls, looks and the history around them go on."""
+    bad = [NOW - (10 + place) * HOUR_S for place in range(5)]
+
+    def fault(window: Window, _now_s: float) -> Exception | None:
+        spoilt = any(window.start_s <= at_s <= window.end_s for at_s in bad)
+        return GraphUnavailable("503", retry_after_s) if spoilt else None
+
+    run = Run({ONE: Graph(history_s=DAY_S, fault=fault)}).go(3 * HOUR_S)
+    assert max(after - before for before, after in itertools.pairwise(run.polls(ONE))) < PERIOD_S + 5
+    coverage = run.collectors[0].coverage
+    assert all(row.trouble is not None for row in coverage.rows if row.looked_s is None)
+    tries = [one.at_s for one in run.asked if any(one.window.start_s <= at_s <= one.window.end_s for at_s in bad)]
+    assert len(tries) < 3 * HOUR_S / retry_after_s + 10
+
+
+def test_an_outage_that_asks_to_be_left_alone_is() -> None:
+    """A 503 with a Retry-After to everything: two requests a stream for each time that it names."""
+
+    def fault(_window: Window, now_s: float) -> Exception | None:
+        return GraphUnavailable("503", 300.0) if 600 < now_s - START_S < 600 + HOUR_S else None
+
+    run = Run({ONE: Graph(history_s=20 * DAY_S, per_s=5.0, fault=fault)}).go(2 * HOUR_S)
+    assert len([one for one in run.asked if 610 < one.at_s < 600 + HOUR_S]) <= 2 * 13
+    assert max(run.polls(ONE)[-5:]) > 2 * HOUR_S - 2 * PERIOD_S
+
+
 def test_a_second_that_is_served_again_is_told_and_read() -> None:
     """Within an hour of its end."""
     at_s = NOW - 3 * DAY_S
