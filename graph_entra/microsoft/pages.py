@@ -144,8 +144,11 @@ class _Reader:
         if not isinstance(record_id, str) or not record_id:
             identity, digest = _by_content(bytes(content), deep=deep)
             return Record(text, identity, digest, created_s, None, repaired), time
-        identity = self._identity(members, record_id, created_s)
-        return Record(text, identity, self._digest(members, text), created_s, record_id, repaired), time
+        try:
+            identity, digest = self._identity(members, record_id, created_s), self._digest(members, text)
+        except RecursionError:
+            identity, digest = _by_content(bytes(content), deep=True)
+        return Record(text, identity, digest, created_s, record_id, repaired), time
 
     def _identity(self, members: Any, record_id: str, created_s: int | None) -> int:
         known_by = f"{record_id}\n{created_s}"
@@ -336,7 +339,10 @@ class _Walk:
             sign = self._take(",]", _CUT_OFF)
 
     def _link(self, text: bytes) -> None:
-        link = msgspec.json.decode(text) if text[:1] == b'"' else json.loads(text)
+        link: Any = False
+        # Half of a surrogate pair is in no address.
+        with suppress(ValueError):
+            link = msgspec.json.decode(text) if text[:1] == b'"' else None if text == b"null" else False
         if link is None or isinstance(link, str):
             self.next_link = link
         else:

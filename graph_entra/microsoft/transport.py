@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from azure.core.exceptions import ServiceRequestError
 from azure.core.pipeline.transport import AsyncHttpResponse, AsyncHttpTransport
 from azure.core.rest import HttpRequest
+
+# The statuses of a token and of Entra's refusals.
+_ENTRAS: Final = frozenset({200, 400, 401})
 
 
 class EntraAnswer(AsyncHttpResponse):
@@ -36,7 +39,7 @@ class EntraTransport(AsyncHttpTransport[HttpRequest, EntraAnswer]):
 
     Args:
         timeout_s: seconds that Entra may be silent.
-        on_date: told of the ``Date`` of each answer, in seconds since 1970.
+        on_date: told of the ``Date`` of each of Entra's answers, in seconds since 1970.
     """
 
     def __init__(self, timeout_s: float, on_date: Callable[[float], None]) -> None:
@@ -60,6 +63,9 @@ class EntraTransport(AsyncHttpTransport[HttpRequest, EntraAnswer]):
         return EntraAnswer(request, answer)
 
     def _tell_date(self, answer: httpx.Response) -> None:
+        # Entra answers a token or a refusal, in JSON. Anything else may be a proxy's, with a clock of its own.
+        if answer.status_code not in _ENTRAS or "json" not in answer.headers.get("Content-Type", "").lower():
+            return
         try:
             sent = parsedate_to_datetime(answer.headers["Date"])
         except (KeyError, ValueError, TypeError):

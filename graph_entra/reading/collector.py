@@ -37,6 +37,8 @@ STOP_GRACE_S: Final = 3.0
 MOST_PAGES: Final = 15
 # A version that was refused is asked for again after so long.
 PREFER_AGAIN_S: Final = 3600.0
+# More places that wait for records that the intake refuses are put together, page by page.
+MOST_WAITING: Final = 48
 # So often is a record refused before the stretch that waits for it is told as one in trouble.
 TRIES_BEFORE_TOLD: Final = 4
 
@@ -136,6 +138,8 @@ class Collector:
         self._turn = asyncio.Lock()
         # The most records on a page that others followed: Graph's pages may hold fewer than were asked for.
         self._fullest = 0
+        # Pages that are being delivered, or wait for that.
+        self.delivering = 0
         self.coverage = self._load(history_s, on_damage)
         # From the first page on: a record that claims an hour which is not read again is remembered all the same.
         self._ledger.keep(self.coverage.read_again())
@@ -203,10 +207,14 @@ class Collector:
                 async for page, is_last in pages:
                     reading.pages += 1
                     reached_s = self._reached_s(window, order, page, is_last=is_last)
-                    async with self._turn:
-                        if stream is not self.stream:
-                            return reading  # another version is read by now: this is due as before
-                        await _finish(asyncio.to_thread(self._take, reading, page, reached_s, new_at_s))
+                    self.delivering += 1
+                    try:
+                        async with self._turn:
+                            if stream is not self.stream:
+                                return reading  # another version is read by now: this is due as before
+                            await _finish(asyncio.to_thread(self._take, reading, page, reached_s, new_at_s))
+                    finally:
+                        self.delivering -= 1
                     if page.broken is not None:
                         raise GraphUnavailable(page.broken)
                     if is_last and reached_s is None:
@@ -259,7 +267,8 @@ class Collector:
             self.coverage = coverage_rules.read(self.coverage, stretch, reading.asked_s, new_at_s)
             reading.reached_s = reached_s
             new_at_s.clear()
-        reading.waiting += [(suspect, _place(suspect, stretch), now_s) for suspect in delivery.suspects]
+        places = self._places(delivery.suspects, stretch)
+        reading.waiting += [(suspect, place, now_s) for suspect, place in zip(delivery.suspects, places, strict=True)]
         # All of them: a page goes on in the second in which the one before ended, and must not make it read.
         for waiting in reading.waiting:
             self._wait_for(*waiting)
@@ -302,6 +311,17 @@ class Collector:
         if seen_s and work in ("edge", "look", "again"):
             self._on_new(self.stream.key, seen_s)
         return fresh
+
+    def _places(self, suspects: Sequence[Suspect], stretch: Stretch) -> list[Stretch]:
+        """What has to be read again for each of them: its second; where these were too many, all that holds them.
+
+        An intake that refuses one kind of record refuses thousands. Each would be a row of the map, and a request.
+        """
+        places = [_place(suspect, stretch) for suspect in suspects]
+        waiting = sum(row.trouble is not None and row.trouble.delivery for row in self.coverage.rows)
+        if len(places) > 1 and waiting + len(places) > MOST_WAITING:
+            return [(min(place[0] for place in places), max(place[1] for place in places))] * len(places)
+        return places
 
     def _wait_for(self, suspect: Suspect, stretch: Stretch, refused_s: int) -> None:
         """Have a record that the intake refuses read and tried again, and nothing else wait for it."""

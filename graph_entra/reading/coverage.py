@@ -43,7 +43,8 @@ RETENTION_MARGIN_S: Final = 600
 OUTAGE_S: Final = 600
 # An edge further ahead of Graph's clock than this was written under a wrong one.
 AHEAD_S: Final = 600
-# More places in trouble are not divided further: a history that Graph refuses altogether must not fall into seconds.
+# More places that Graph does not serve are not divided further: a history that it refuses altogether must not fall
+# into seconds.
 MOST_TROUBLED: Final = 48
 # Rows beyond this are merged, as if less were known of them.
 MOST_ROWS: Final = 400
@@ -248,7 +249,7 @@ def failed(
     rows = list(coverage.rows)
     if end_s > coverage.edge_s:
         rows.append(Row(coverage.edge_s, end_s))
-    room = MOST_TROUBLED - len(coverage.troubled)
+    room = MOST_TROUBLED - sum(row.trouble is not None and not row.trouble.delivery for row in coverage.rows)
     result: list[Row] = []
     aside: list[Row] = []
     for row in _cut(rows, (start_s, end_s)):
@@ -293,7 +294,7 @@ class Clipped:
     Attributes:
         coverage: the map without what Graph no longer keeps.
         lost: stretches that were never read and are gone.
-        unlooked: stretches that were read and were still to be looked at again.
+        unlooked: stretches that were read, and not looked at since they were 24 h old; or that are in trouble.
     """
 
     coverage: Coverage
@@ -312,7 +313,8 @@ def clip(coverage: Coverage, now_s: int) -> Clipped:
     return Clipped(
         Coverage(_merged(kept)),
         _stretches(row for row in gone if row.looked_s is None),
-        _stretches(row for row in gone if row.looked_s is not None and not row.settled),
+        # A history that is first read when it is older than a day passes here before it is read once more.
+        _stretches(row for row in gone if row.looked_s not in (None, SETTLED_S) or (row.looked_s and row.trouble)),
     )
 
 

@@ -76,7 +76,7 @@ class Outcomes:
         if reader.backoff.tries:
             # What was mended here may be mended for all: the others need not wait for their next try.
             for other in self._readers:
-                other.paused_until_s = 0.0
+                other.paused_until_s = other.asked_until_s
                 if other.backoff.tries:
                     other.poll_due_s = self._clock.monotonic()
         reader.backoff.over()
@@ -110,8 +110,12 @@ class Outcomes:
             isinstance(error, GraphRefused) and error.status not in _NO_PLACE
         )
         if isinstance(error, GraphUnavailable) and error.retry_after_s is not None:
-            # Whatever it is: nobody asks before that is over.
-            reader.paused_until_s = now_s + error.retry_after_s
+            if work == "edge":
+                # Whatever it is: nobody asks before that is over.
+                reader.paused_until_s = reader.asked_until_s = now_s + error.retry_after_s
+            else:
+                # It may be the place: it waits. If it is Graph altogether, the poll that comes now is told so too.
+                reader.places_until_s = now_s + error.retry_after_s
         if place and work != "edge":
             await self._place_failed(reader, reading, error, now_s)
             return

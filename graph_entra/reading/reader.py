@@ -93,6 +93,10 @@ class Reader:
     round_due_s: float = 0.0
     round_at_s: int = 0
     paused_until_s: float = 0.0
+    # Of these waits, the one that Graph asked for: nothing ends it early.
+    asked_until_s: float = 0.0
+    # As long as Graph asked when it did not serve a place, places in trouble wait.
+    places_until_s: float = 0.0
     served_s: float = float("-inf")
     place_failed_s: float = float("-inf")
     alive_s: float = 0.0
@@ -112,6 +116,9 @@ class Reader:
     left_at_s: int = 0
     gap: Stretch | None = None
     late_told_s: float = float("-inf")
+    # What Graph dropped before it was looked at, and is still to be told; when that was told last.
+    unlooked: Stretch | None = None
+    unlooked_told_s: float = float("-inf")
     reading_history: bool = False
 
     @property

@@ -85,11 +85,17 @@ class Reports:
         for stretch in clipped.lost:
             self._problems.lost(reader.key, stretch, "Graph no longer keeps them")
         for start_s, end_s in clipped.unlooked:
-            self._log(
-                f"{reader.key}: what was created from {graph_time(start_s)} to {graph_time(end_s)} was read, but not "
-                "looked at again before Graph dropped it: a record that was shown late may be missing.",
-                "warning",
-            )
+            since_s, until_s = reader.unlooked or (start_s, end_s)
+            reader.unlooked = min(since_s, start_s), max(until_s, end_s)
+        now_s = self._clock.monotonic()
+        if reader.unlooked is None or now_s - reader.unlooked_told_s < _LATE_TOLD_EVERY_S:
+            return
+        (start_s, end_s), reader.unlooked, reader.unlooked_told_s = reader.unlooked, None, now_s
+        self._log(
+            f"{reader.key}: what was created from {graph_time(start_s)} to {graph_time(end_s)} was read, but not "
+            "looked at again before Graph dropped it: a record that was shown late may be missing.",
+            "warning",
+        )
 
     def gap(self, reader: Reader) -> None:
         """New records flow again after an outage."""

@@ -111,6 +111,13 @@ class Schedule:
         for reader in self._readers:
             reader.alive_s = now_s
 
+    def pushed(self) -> None:
+        """The intake took a batch: whoever has a page to deliver gets on, however slowly. From any thread."""
+        now_s = self._clock.monotonic()
+        for reader in self._readers:
+            if reader.collector.delivering:
+                reader.alive_s = now_s
+
     def asks(self, stream: str, window: Window | None) -> None:
         """A page is being asked for: its kind of work is charged."""
         self._asked_s = self._clock.monotonic()
@@ -221,7 +228,8 @@ class Schedule:
             (f"look {age}", plan.look_window(coverage, age_s, graph_now_s, in_flight, reader.end_of))
             for age, age_s in LOOK_AGES.items()
         ]
-        found.append(("troubled", plan.troubled_window(coverage, graph_now_s, in_flight)))
+        if self._clock.monotonic() >= reader.places_until_s:
+            found.append(("troubled", plan.troubled_window(coverage, graph_now_s, in_flight)))
         found.append(("again", plan.again_window(coverage, in_flight, reader.end_of)))
         return [(kind, window) for kind, window in found if window is not None]
 

@@ -189,6 +189,8 @@ class EntraConnector(IntakeHttp, Lifecycle):
         self.put_forward_events_duration(self.configuration.intake_key, self.clock.monotonic() - started_s)
         if acknowledged >= len(events):
             self._problems.pushed()
+            if self._schedule is not None:
+                self._schedule.pushed()
         return acknowledged
 
     # What is told

@@ -922,7 +922,7 @@ def the_youngest_look_gives_way() -> None:
     with closing(World(page_records=4, busy=True)) as world:
         world.start()
         for _ in range(115):
-            add_many(world, 50, 0, 1.2)
+            add_many(world, 60, 0, 1.0)
             world.run(60)
         late = plan.overdue_s(world.coverage(), int(world.clock.now))
         _must("order", late[LOOKS[0]] > late[LOOKS[1]], late)

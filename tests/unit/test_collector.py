@@ -15,6 +15,7 @@ from graph_entra.delivery.intake import AGAIN_S, Intake
 from graph_entra.errors import GraphUnavailable, IntakeRefused, IntakeUnavailable, PagingBroken, StorageFailed
 from graph_entra.microsoft.pages import read_page
 from graph_entra.reading import collector as collector_module
+from graph_entra.reading import plan
 from graph_entra.reading.collector import MOST_PAGES, Collector, Reading
 from graph_entra.records import Page, Taken
 from graph_entra.state.context import ContextStore
@@ -536,6 +537,29 @@ def test_several_refused_records_each_wait_by_themselves(bench: Bench) -> None:
     second = page(made(5, FRESH + 70), made(3, FRESH + 90), last=True)
     bench.read(collector, first, second, window=RECENT)
     assert [row.start_s - FRESH for row in collector.coverage.troubled] == [5, 60, 90]
+
+
+def test_a_kind_of_record_that_is_refused_is_no_thousand_places(bench: Bench) -> None:
+    """Every fifth record of ten pages: a few rows of the map and a few requests; all are kept, all others taken."""
+    collector = bench.start()
+    bench.bad = {f"id-{number}" for number in range(0, 1000, 5)}
+    pages = [[made(number, FROM + number) for number in range(at, at + 100)] for at in range(0, 1000, 100)]
+    for records in pages:
+        end_s = FROM + int(records[-1]["id"][3:]) + 1
+        window = Window("unread", end_s - 100, end_s)
+        bench.read(collector, page(*records, last=True), window=window)
+    assert len(collector.coverage.troubled) <= 60
+    requests = 0
+    while (window := plan.troubled_window(collector.coverage, int(bench.clock.time()) + 200, [])) is not None:
+        bench.clock.advance(AGAIN_S / 10)
+        held = [one for records in pages for one in records if window.start_s - FROM <= int(one["id"][3:])]
+        held = [one for one in held if int(one["id"][3:]) <= window.end_s - FROM]
+        bench.read(collector, page(*held, last=True), window=window)
+        requests += 1
+    kept = (bench.folder / REFUSED_FILE).read_bytes().splitlines()
+    assert {orjson.loads(line)["id"] for line in kept} == bench.bad
+    assert sorted(bench.delivered) == sorted({f"id-{number}" for number in range(1000)} - bench.bad)
+    assert requests < 250
 
 
 def test_a_record_that_is_refused_alone_is_told_when_it_lasts(bench: Bench) -> None:

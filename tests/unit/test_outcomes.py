@@ -108,8 +108,11 @@ def test_tokens_that_are_refused_for_hours_are_asked_for_ever_more_seldom(desk: 
 
 
 def test_a_wait_that_graph_asks_for_is_kept(desk: Desk) -> None:
-    """A 503 that names its time: the stream asks for nothing before it is over, whichever place it was."""
+    """A 503 that names its time: a poll's is the stream's; another's is the places', and a poll tells whose it is."""
     over(desk, "look", GraphUnavailable("503", 120.0))
+    assert desk.reader.places_until_s == desk.clock.monotonic() + 120.0
+    assert (desk.reader.paused_until_s, desk.reader.poll_due_s) == (0.0, 0.0)
+    over(desk, "edge", GraphUnavailable("503", 120.0))
     assert desk.reader.paused_until_s == desk.clock.monotonic() + 120.0
 
 
@@ -178,6 +181,16 @@ def test_what_is_mended_here_may_be_mended_for_all(desk: Desk) -> None:
     assert [reader.paused_until_s for reader in desk.readers] == [0.0, 0.0]
     assert desk.readers[1].poll_due_s == 10.0
     assert desk.reader.backoff.tries == 0
+
+
+def test_a_wait_that_graph_asked_for_is_ended_by_nobody(desk: Desk) -> None:
+    """Another stream that is served again, or an earlier window of the same, says nothing of it."""
+    desk.reader.backoff.wait_s(GraphRefused(403, "", ""))
+    busy = desk.readers[1]
+    busy.paused_until_s = busy.asked_until_s = 600.0
+    over(desk, "edge", GraphUnavailable("503", 300.0))
+    over(desk, "edge")
+    assert [reader.paused_until_s for reader in desk.readers] == [300.0, 600.0]
 
 
 # Trouble

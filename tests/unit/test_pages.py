@@ -479,6 +479,24 @@ def test_deep_records_stay_apart(depth: int) -> None:
     assert len({record.identity for record in page.records}) == 3
 
 
+@pytest.mark.parametrize("depth", [900, 980, 990, 1000, 1005, 1010, 1015, 1020, 1024])
+@pytest.mark.parametrize("member", ["additionalDetails", "result", "resultReason"])
+def test_depth_in_a_member_that_is_read_costs_nothing(depth: int, member: str) -> None:
+    """However deep, and whichever library gives up first: the record and its neighbour are there."""
+    deep = b"[" * depth + b"]" * depth
+    content = b'{"value":[{"id":"a","' + member.encode() + b'":[' + deep + b']},{"id":"b"}]}'
+    assert len(read_page(AUDITS, content).records) == 2
+
+
+@pytest.mark.parametrize("link", [b'"https://a/\\ud800"', b"[" * 3000 + b"]" * 3000, b"1e999", b"{}"], ids=str)
+def test_a_next_link_that_cannot_be_read_breaks_the_page_and_no_more(link: bytes) -> None:
+    """The records of the page are delivered; no error but the page's own."""
+    page = read_page(SIGN_INS, b'{"value":[{"id":"a"}],"@odata.nextLink":' + link + b"}")
+    assert len(page.records) == 1
+    assert page.next_link is None
+    assert page.broken is not None
+
+
 def test_nineteen_digits_are_kept() -> None:
     """The page's own text is pushed where a number may not fit."""
     page = read_page(SIGN_INS, b'{"value": [ {"id":"a", "n": 1234567890123456789, "m": 1.23456789012345678901} ] }')

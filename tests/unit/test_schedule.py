@@ -23,6 +23,7 @@ from graph_entra.streams import DAY_S, HOUR_S, SIGN_IN_TYPES, Stream, Stretch, W
 from graph_entra.telling.problem_log import ProblemLog
 from tests.clocks import START_S, LoopClock
 from tests.unit import virtual_time
+from tests.unit.readers import Desk
 
 NOW = int(START_S)
 PERIOD_S = 60
@@ -64,7 +65,7 @@ class Scripted:
         self.stream = stream
         self.graph = graph
         self.coverage = coverage_rules.begin(NOW, graph.history_s)
-        self.in_flight = 0
+        self.in_flight = self.delivering = 0
         self._run = run
 
     async def catch_up(self, period_s: int) -> tuple[Stretch | None, Clipped]:
@@ -247,6 +248,31 @@ def test_every_kind_of_work_gets_its_turn() -> None:
     assert late[2 * HOUR_S] < 3600
 
 
+def test_a_history_that_passes_out_of_reach_while_it_is_read_is_told_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 days at the first start: its beginning is read in time, once, and nobody is alarmed a minute."""
+    read = coverage_rules.read
+
+    def brings(coverage: Any, stretch: Stretch, asked_s: int, _new: Any) -> Any:
+        return read(coverage, stretch, asked_s, range(stretch[0], stretch[1], 60))
+
+    monkeypatch.setattr(coverage_rules, "read", brings)
+    run = Run({ONE: Graph(history_s=30 * DAY_S - HOUR_S, per_s=5.0)}).go(4 * HOUR_S)
+    assert run.collectors[0].coverage.origin_s > NOW - 30 * DAY_S + 3 * HOUR_S
+    assert run.said("not looked at again before Graph dropped it") == []
+
+
+def test_what_was_not_looked_at_in_time_is_told_once_an_hour() -> None:
+    """With the bounds of all of it."""
+    desk = Desk()
+    for minute in range(150):
+        at_s = minute * 60
+        desk.reports.clipped(desk.reader, None, Clipped(desk.reader.coverage, (), ((at_s, at_s + 60),)))
+        desk.clock.advance(60)
+    told = [line for line in desk.lines if "not looked at again" in line]
+    assert len(told) == 3
+    assert "from 1970-01-01T00:01:00Z to 1970-01-01T01:01:00Z" in told[1]
+
+
 def test_one_streams_backlog_does_not_stand_before_anothers() -> None:
     """Two histories get on side by side."""
     kinds = SIGN_IN_TYPES[:2]
@@ -281,6 +307,34 @@ def test_a_second_that_cannot_be_served_costs_itself(ago_s: int) -> None:
     # In the first day also by ever smaller pages, within a minute or two.
     assert 2 <= len({int(one // 1200) for one in tries if one > 1800}) <= 5
     assert not run.said("nothing was lost")
+
+
+@pytest.mark.parametrize("retry_after_s", [120.0, 3600.0])
+def test_a_second_that_asks_to_be_left_alone_costs_itself(retry_after_s: float) -> None:
+    """A 503 with a Retry-After, at five places and for ever: polls, looks and the history around them go on."""
+    bad = [NOW - (10 + place) * HOUR_S for place in range(5)]
+
+    def fault(window: Window, _now_s: float) -> Exception | None:
+        spoilt = any(window.start_s <= at_s <= window.end_s for at_s in bad)
+        return GraphUnavailable("503", retry_after_s) if spoilt else None
+
+    run = Run({ONE: Graph(history_s=DAY_S, fault=fault)}).go(3 * HOUR_S)
+    assert max(after - before for before, after in itertools.pairwise(run.polls(ONE))) < PERIOD_S + 5
+    coverage = run.collectors[0].coverage
+    assert all(row.trouble is not None for row in coverage.rows if row.looked_s is None)
+    tries = [one.at_s for one in run.asked if any(one.window.start_s <= at_s <= one.window.end_s for at_s in bad)]
+    assert len(tries) < 3 * HOUR_S / retry_after_s + 10
+
+
+def test_an_outage_that_asks_to_be_left_alone_is() -> None:
+    """A 503 with a Retry-After to everything: two requests a stream for each time that it names."""
+
+    def fault(_window: Window, now_s: float) -> Exception | None:
+        return GraphUnavailable("503", 300.0) if 600 < now_s - START_S < 600 + HOUR_S else None
+
+    run = Run({ONE: Graph(history_s=20 * DAY_S, per_s=5.0, fault=fault)}).go(2 * HOUR_S)
+    assert len([one for one in run.asked if 610 < one.at_s < 600 + HOUR_S]) <= 2 * 13
+    assert max(run.polls(ONE)[-5:]) > 2 * HOUR_S - 2 * PERIOD_S
 
 
 def test_a_second_that_is_served_again_is_told_and_read() -> None:
@@ -366,23 +420,31 @@ def test_a_poll_that_never_ends_is_stuck() -> None:
     assert STUCK_S <= first <= STUCK_S + 2 * PERIOD_S + 60
 
 
+async def _stuck(told: Callable[[Schedule], None], *, delivering: int = 0) -> bool:
+    """Whether a stream whose poll never ends is ever stuck, while the schedule is told something every 30 s."""
+    run = Run({ONE: Graph(answer_s=10 * HOUR_S)})
+    task = await run._start()
+    run.collectors[0].delivering = delivering
+    found = []
+    for _ in range(120):
+        await asyncio.wait([task], timeout=30)
+        told(run.schedule)
+        found.append(run.schedule.stuck)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    return any(found)
+
+
 def test_who_waits_for_the_intake_is_not_stuck() -> None:
     """What waits for something else says so, and is alive."""
+    assert not virtual_time.run(_stuck(Schedule.alive))
 
-    async def alive() -> list[bool]:
-        run = Run({ONE: Graph(answer_s=10 * HOUR_S)})
-        task = await run._start()
-        found = []
-        for _ in range(120):
-            await asyncio.wait([task], timeout=30)
-            run.schedule.alive()
-            found.append(run.schedule.stuck)
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        return found
 
-    assert not any(virtual_time.run(alive()))
+def test_who_delivers_to_a_slow_intake_is_not_stuck() -> None:
+    """A page of 1,000 takes 17 min where one record a second is taken; whoever waits for Graph is none the better."""
+    assert not virtual_time.run(_stuck(Schedule.pushed, delivering=1))
+    assert virtual_time.run(_stuck(Schedule.pushed))
 
 
 def test_what_nobody_expects_costs_one_window() -> None:
