@@ -161,14 +161,18 @@ class IntakeUnavailable(PassesByItself):
 
     Attributes:
         host: which host was asked and did not answer; None if it answered.
+        status: what it answered; 0 if it did not.
         next_try_s: seconds until the same is pushed again.
     """
 
     kind = "intake"
 
-    def __init__(self, text: str, retry_after_s: float | None = None, *, host: str | None = None) -> None:
+    def __init__(
+        self, text: str, retry_after_s: float | None = None, *, host: str | None = None, status: int = 0
+    ) -> None:
         super().__init__(text, retry_after_s)
         self.host = host
+        self.status = status
         self.next_try_s = 0.0
 
 

@@ -9,6 +9,11 @@ that caller is pushed until noting works again: it is not repeated as long as th
 *Not answered*: it may have been stored. It is tried again until it is answered; after a time-out with half as many
 records, growing back while answers come quickly, so that a slow intake is sent each record twice at most.
 
+*Failed at*: one record may make the intake answer 500, or not at all, whoever comes with it. So a push that fails again
+and again for such a reason is tried with half as many records, down to one; what fails alone is a suspect, as below,
+and the rest goes on. It is asked ever more seldom, and convicted only after a day, because such answers do pass. If
+nothing else is taken either, it is an outage, and is waited for.
+
 *Refused for its content*: halved until the records that are to blame stand alone. None of them is convicted at once,
 because refusals pass: it is a suspect, tried again alone, minutes apart, and convicted when it was refused
 :data:`TRIES` times, :data:`AGAIN_S` apart, and the intake has taken another record since the first refusal. If the
@@ -35,6 +40,16 @@ MAX_BATCH_BYTES: Final = 9 * 1024 * 1024
 # A suspect is tried again after so long, and convicted after so many refusals that lie so far apart: 5 min at least.
 AGAIN_S: Final = 150.0
 TRIES: Final = 3
+# A push that failed so often, as one record may make it fail, is tried with half as many records.
+_TRIES_TOGETHER: Final = 3
+# So often a record fails alone before it is a suspect, and so many may be while nothing else is taken.
+_TRIES_ALONE: Final = 3
+_MOST_UNPROVEN: Final = 8
+# As AGAIN_S and TRIES, for a record at which the intake fails: the longest pause, and a day of them.
+_LONGEST_AGAIN_S: Final = 3600.0
+_FAILED_TRIES: Final = 26
+# An intake that is overloaded, or limits a rate, says nothing of a record.
+_OVERLOADED: Final = frozenset({429, 503})
 # Splits of refused batches without a single record taken, after which the intake is taken to refuse everything: enough
 # to reach single records in a batch of 1,000 (10), and to try a few of them.
 _MAX_SPLITS: Final = 16
@@ -68,7 +83,7 @@ class Suspect:
 
     Attributes:
         record: as it was handed in.
-        status: what the intake answered last.
+        status: what the intake answered last; 0 if it did not answer.
         tries: how often it was refused, minutes apart.
         again_in_s: when to hand it in again, in seconds from now; until then it would not be pushed.
     """
@@ -85,7 +100,7 @@ class Refused:
 
     Attributes:
         record: as it was handed in.
-        status: what the intake answered last.
+        status: what the intake answered last; 0 if it did not answer.
     """
 
     record: Record
@@ -120,6 +135,18 @@ class _Doubt:
     tries: int
     status: int
     taken_before: int
+
+    @property
+    def again_s(self) -> float:
+        """When it is tried again, by the monotonic clock."""
+        if meaning(self.status) == "content":
+            return self.last_s + AGAIN_S
+        return self.last_s + min(_LONGEST_AGAIN_S, AGAIN_S * 2.0 ** min(max(0, self.tries - 1), 10))
+
+    @property
+    def enough_tries(self) -> bool:
+        """Whether it was refused often enough to be convicted."""
+        return self.tries >= (TRIES if meaning(self.status) == "content" else _FAILED_TRIES)
 
 
 class _Refusal(NamedTuple):
@@ -224,7 +251,7 @@ class Intake:
         Returns:
             The batch, and its refusal.
         """
-        tries = 0
+        tries = alone = 0
         with self._in_flight:
             while True:
                 if self._stopping.is_set():
@@ -236,7 +263,9 @@ class Intake:
                     tries += 1
                     fault.next_try_s = _pause_s(tries, fault)
                     self._on_fault(fault)
-                    if isinstance(fault, IntakeTimedOut):
+                    if self._failed_at(batch, fault, alone := alone + (len(batch) == 1)):
+                        return batch, _Refusal(batch, fault.status, self._taken)
+                    if isinstance(fault, IntakeTimedOut) or (tries >= _TRIES_TOGETHER and _may_be_a_records(fault)):
                         self._most_records = max(1, len(batch) // 2)
                     if self._clock.wait(self._stopping, fault.next_try_s):
                         raise
@@ -253,7 +282,7 @@ class Intake:
         began_s = self._clock.monotonic()
         acknowledged = self._push([record.text for record in batch])
         if acknowledged < len(batch):
-            raise IntakeUnavailable(f"the intake acknowledged {acknowledged} of {len(batch)} records")
+            raise IntakeUnavailable(f"the intake acknowledged {acknowledged} of {len(batch)} records", status=200)
         self._taken += len(batch)
         if self._doubts:
             for record in batch:
@@ -270,6 +299,18 @@ class Intake:
 
     # Whose fault a refusal is
 
+    def _failed_at(self, batch: Sequence[Record], fault: IntakeUnavailable, alone: int) -> bool:
+        """Whether it may be this one record that the intake fails at, and not the intake: others are tried then."""
+        if not alone or not _may_be_a_records(fault):
+            return False
+        if batch[0].identity in self._doubts:
+            return True
+        unproven = sum(doubt.taken_before == self._taken for doubt in list(self._doubts.values()))
+        if alone < _TRIES_ALONE or unproven >= _MOST_UNPROVEN:
+            return False
+        self._doubts[batch[0].identity] = _Doubt(self._clock.monotonic(), 1, fault.status, self._taken)
+        return True
+
     def _sort(self, records: Sequence[Record], delivery: Delivery) -> tuple[Sequence[Record], list[Record]]:
         """Which records to push together, and which suspects alone; those that are not due yet are told at once."""
         if not self._doubts:
@@ -282,10 +323,10 @@ class Intake:
             doubt = self._doubts.get(record.identity)
             if doubt is None or (intake_in_doubt and doubt.taken_before == self._taken):
                 together.append(record)
-            elif now_s >= doubt.last_s + AGAIN_S:
+            elif now_s >= doubt.again_s:
                 alone.append(record)
             else:
-                delivery.suspects.append(Suspect(record, doubt.status, doubt.tries, doubt.last_s + AGAIN_S - now_s))
+                delivery.suspects.append(Suspect(record, doubt.status, doubt.tries, doubt.again_s - now_s))
         return together, alone
 
     def _isolate(self, refusal: _Refusal, call: _Call) -> None:
@@ -309,27 +350,32 @@ class Intake:
         doubt = self._doubts.get(record.identity)
         if doubt is None:
             doubt = self._doubts[record.identity] = _Doubt(now_s, 1, status, taken_before)
-        elif now_s >= doubt.last_s + AGAIN_S:
+        elif now_s >= doubt.again_s:
             doubt.tries += 1
             doubt.last_s = now_s
         doubt.status = status
         others_are_taken = self._taken > doubt.taken_before
-        if doubt.tries >= TRIES and others_are_taken:
+        if doubt.enough_tries and others_are_taken:
             # Remembered all the same: if the caller cannot keep it, it is handed in again, and convicted at once.
-            doubt.last_s = now_s - AGAIN_S
+            doubt.last_s = now_s - _LONGEST_AGAIN_S
             delivery.refused.append(Refused(record, status))
         else:
-            again_in_s = max(0.0, doubt.last_s + AGAIN_S - now_s)
+            again_in_s = max(0.0, doubt.again_s - now_s)
             delivery.suspects.append(Suspect(record, status, doubt.tries, again_in_s))
 
     def _takes_nothing(self) -> bool:
         """Whether two records or more were refused since the intake last took one."""
-        return sum(doubt.taken_before == self._taken for doubt in list(self._doubts.values())) >= 2
+        doubts = (doubt for doubt in list(self._doubts.values()) if meaning(doubt.status) == "content")
+        return sum(doubt.taken_before == self._taken for doubt in doubts) >= 2
 
     def _blame_the_intake(self, suspects: Sequence[Suspect]) -> None:
         """Raise if the intake takes nothing; its refusals do not count against anyone then."""
         doubts = [self._doubts.get(suspect.record.identity) for suspect in suspects]
-        unproven = [doubt for doubt in doubts if doubt is not None and doubt.taken_before == self._taken]
+        unproven = [
+            doubt
+            for doubt in doubts
+            if doubt is not None and doubt.taken_before == self._taken and meaning(doubt.status) == "content"
+        ]
         if unproven and self._takes_nothing():
             now_s = self._clock.monotonic()
             for doubt in unproven:
@@ -357,6 +403,11 @@ def batch_end(records: Sequence[Record], start: int, most_records: int = MAX_BAT
 def bytes_as_sent(text: str) -> int:
     """How many bytes a record's text takes in the request's body: as a JSON string, with a separator."""
     return len(as_sent(text)) + 1
+
+
+def _may_be_a_records(fault: IntakeUnavailable) -> bool:
+    """Whether one record may be why: the intake answered something, or began to and did not."""
+    return (fault.status != 0 and fault.status not in _OVERLOADED) or isinstance(fault, IntakeTimedOut)
 
 
 def _pause_s(tries: int, fault: IntakeUnavailable) -> float:

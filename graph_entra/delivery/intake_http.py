@@ -163,9 +163,9 @@ def _fault(status: int, retry_after: str | None) -> IntakeRefused | IntakeUnavai
         return IntakeRefused(status)
     kind = IntakeTimedOut if status in _TIMED_OUT else IntakeUnavailable
     try:
-        return kind(f"the intake answered {status}", float(retry_after or ""))
+        return kind(f"the intake answered {status}", float(retry_after or ""), status=status)
     except ValueError:  # none, or a date: the usual pauses do
-        return kind(f"the intake answered {status}")
+        return kind(f"the intake answered {status}", status=status)
 
 
 def _host(address: str) -> str | None:

@@ -114,7 +114,7 @@ class Login:
         self._transport = EntraTransport(LOGIN_TIMEOUT_S, on_date)
         self._credential: ClientSecretCredential | ClientAssertionCredential | None = None
         self._newest: AccessToken | None = None
-        # The lanes start together: one of them fetches the token.
+        # The streams start together: one of them fetches the token.
         self._signing_in = asyncio.Lock()
 
     async def token(self) -> Token:
@@ -149,7 +149,7 @@ class Login:
 
     def forget(self, refused: Token) -> None:
         """Let go of a token that Graph refused: a permission that was granted meanwhile shows in a new one only."""
-        # A refusal that was under way says nothing about the token that another lane has got meanwhile.
+        # A refusal that was under way says nothing about the token that another window has got meanwhile.
         if self._newest is not None and self._newest.token == refused.text:
             self._newest = self._credential = None
 
@@ -176,7 +176,7 @@ class Login:
         return self._newest
 
     def _connect(self) -> ClientSecretCredential | ClientAssertionCredential:
-        # A credential is let go without being closed: another lane may be asking through the transport.
+        # A credential is let go without being closed: another window may be asking through the transport.
         common: dict[str, Any] = {
             "authority": f"https://{self._cloud.login_host}",
             "transport": self._transport,

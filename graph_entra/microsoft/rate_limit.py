@@ -22,7 +22,8 @@ minute in which it asks are remembered (:mod:`poll_memory`), and the share is sm
 
 Measured in tests.benchmarks `shared_limit`. The figures beside the constants are from its simulation, an hour and 10
 to 20 seeds each: the part of the limit that is used in the mean, and the part of the answers that is 429. As it is: two
-with backlog 94.5 % and 3.1 %; one beside another's one request a minute 94.3 % and 1.1 %, beside five 90.2 % and 2.7 %.
+that read history 94.5 % and 3.1 %; one beside another's one request a minute 94.3 % and 1.1 %, beside five 90.2 % and
+2.7 %.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ _PAUSE_WITHOUT_ANSWER_S: Final = 10.0
 _APART_S: Final = 0.5
 # Two processes that start together reach five with one claim: a start with three each begins with 429s.
 _FIRST_SHARE: Final = 2
-# How likely one of the share is given up for somebody else's claim. At three, 0.5: two with backlog 92.3 % and 3.6 %;
-# 1.0: 90.6 % and 3.9 %. At two, 0.1: 88.7 % beside five a minute.
+# How likely one of the share is given up for somebody else's claim. At three, 0.5: two that read history 92.3 % and
+# 3.6 %; 1.0: 90.6 % and 3.9 %. At two, 0.1: 88.7 % beside five a minute.
 _GIVES_UP: Final = {5: 1.0, 4: 1.0, 3: 0.3, 2: 0.0, 1: 0.0}
 # In cycles: from one claim to the next where the last succeeded or failed once, what it grows by with each that fails,
 # and the most. 3 cycles at first: 86.1 % beside five a minute; 1: 87.8 %. Growing by 2: up to 4.9 % of 429s for two
-# with backlog. At most 12: 92.2 % and 5.8 % for these; 48: 96.0 % and 1.8 %, but what one leaves is then taken up to
-# 14 min later and not 7.
+# that read history. At most 12: 92.2 % and 5.8 % for these; 48: 96.0 % and 1.8 %, but what one leaves is then taken
+# up to 14 min later and not 7.
 _CLAIM_CYCLES: Final = 1.5
 _CLAIM_GROWS: Final = 4
 _CLAIM_CYCLES_MOST: Final = 24.0
@@ -72,7 +73,7 @@ _FORGETS_AFTER_S: Final = 1800.0
 # So long after it a 429 is still the doing of the same claim: each process may get one for it. Answers take a while.
 _SAME_CAUSE_CYCLES: Final = 1.2
 # What nearly always asks, and has nearly all of the limit, meets polls; what does not, meets another like it, whose
-# claims are no polls. From a share of three: up to 4.7 % for two with backlog, not 4.1 %.
+# claims are no polls. From a share of three: up to 4.7 % for two that read history, not 4.1 %.
 _MEETS_POLLS_SHARE: Final = 4
 _MEETS_POLLS_TURNS: Final = 15
 # So many 429s without another answer between them are no process's claim: Graph answers nobody.

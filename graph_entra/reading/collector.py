@@ -310,7 +310,7 @@ class Collector:
             stretch,
             refused_s + int(suspect.again_in_s),
             suspect.tries,
-            f"the intake answered {suspect.status} to record {suspect.record.id or '(no id)'}",
+            f"the intake {_answered(suspect.status)} to record {suspect.record.id or '(no id)'}",
             told=suspect.tries >= TRIES_BEFORE_TOLD,
         )
 
@@ -367,6 +367,10 @@ class _Fresh:
             refused=[refused] if refused else [],
             newest_s=max((record.created_s for record in batch if record.created_s is not None), default=None),
         )
+
+
+def _answered(status: int) -> str:
+    return f"answered {status}" if status else "did not answer"
 
 
 def _is_probe(window: Window) -> bool:

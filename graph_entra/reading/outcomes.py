@@ -150,9 +150,5 @@ class Outcomes:
 def _is_set_aside(reader: Reader, reading: Reading) -> bool:
     """Whether something of what was read is still set aside: the intake refuses a record of it."""
     return any(
-        row.trouble is not None
-        and row.trouble.told
-        and row.start_s < reading.reached_s
-        and row.end_s > reading.window.start_s
-        for row in reader.coverage.troubled
+        row.start_s < reading.reached_s and reading.window.start_s < row.end_s for row in reader.coverage.troubled
     )

@@ -15,12 +15,15 @@ from graph_entra.reading.graph_clock import GraphClock
 from graph_entra.reading.outcomes import PROBE_AFTER
 from graph_entra.reading.reader import Polled, Reader
 from graph_entra.reading.reports import Reports
-from graph_entra.reading.traffic import LONGEST_REACH_S, SHORTEST_REACH_S, USUAL_REACH_S
+from graph_entra.reading.traffic import LATER_SHARE, LONGEST_REACH_S, SHORTEST_REACH_S, USUAL_REACH_S
 from graph_entra.streams import PAGE_RECORDS, Window
 
 # Of the limit, what polls that look back further than one page may take: while other work is due, and while none is.
 _REACH_SHARE: Final = 0.75
 _REACH_SHARE_IDLE: Final = 0.85
+# So many of the records may be shown later than a near poll looks back; and of that share, what near polls may take.
+_NEAR_LATER_SHARE: Final = 0.2
+_NEAR_PART: Final = 0.65
 # What may have been shown since the last one adds to how far it looks back.
 _MOST_BETWEEN_S: Final = 600
 # So full may the one page of a poll be that looks back for nothing.
@@ -96,7 +99,8 @@ class Polls:
             per_s = sum(reading.records for reading in readings) / max(1, end_s - start_s)
             reader.edge_per_s = per_s if reader.edge_per_s == 0.0 else (reader.edge_per_s + per_s) / 2
         until_s = next((reading.reached_s for reading in readings if reading.reached_s < reading.window.end_s), end_s)
-        if until_s < end_s:
+        reader.left_at_s = until_s if until_s < end_s else 0
+        if reader.left_at_s:
             reader.poll_due_s = self._clock.monotonic()
         reader.polled(Polled(start_s, until_s, readings[0].asked_s), far=far)
         self._reports.gap(reader)
@@ -118,12 +122,26 @@ class Polls:
         if not reader.last_poll.asked_s:
             return USUAL_REACH_S  # nothing is known yet
         now_s, graph_now_s = self._clock.monotonic(), int(self._graph_clock.now_s())
+        if reader.left_at_s:
+            # Its pages held fewer records than are asked for: from the same beginning it would never see the present.
+            return graph_now_s - reader.left_at_s
         free_s = graph_now_s - reader.density.start_s(graph_now_s, graph_now_s - LONGEST_REACH_S, _FREE_PAGE_RECORDS)
         free_s = int(max(SHORTEST_REACH_S, min(free_s, _FREE_PAGE_RECORDS / max(reader.edge_per_s, 0.01))))
-        if now_s < reader.reach_due_s:
-            return free_s
-        pages = sum(other.reach_pages() for other in self._readers)
         share = _REACH_SHARE if others_wait else _REACH_SHARE_IDLE
-        reader.reach_due_s = now_s + max(self._period_s - 1.0, pages * self._limiter.spacing_s / share - 1.0)
+        far_s = self._share_of(LATER_SHARE) * self._period_s / share
+        near_share = self._share_of(_NEAR_LATER_SHARE)
+        # Where far polls cannot come every period, those between them look back as far as most records need, if that
+        # leaves something to the far ones.
+        near = far_s > 1.5 * self._period_s and near_share <= share * _NEAR_PART
+        if near:
+            far_s = self._share_of(LATER_SHARE) * self._period_s / (share - near_share)
+        if now_s < reader.reach_due_s:
+            return max(free_s, reader.lateness.reach_s(_NEAR_LATER_SHARE) + self._period_s) if near else free_s
+        reader.reach_due_s = now_s + max(self._period_s, far_s) - 1.0
         since_s = graph_now_s - reader.last_reach.asked_s if reader.last_reach.asked_s else 0
         return max(free_s, reader.lateness.reach_s() + min(since_s, _MOST_BETWEEN_S))
+
+    def _share_of(self, later_share: float) -> float:
+        """Of the limit, what it takes that every stream's poll of every period looks back so far."""
+        pages = sum(other.reach_pages(later_share) for other in self._readers)
+        return pages * self._limiter.spacing_s / self._period_s

@@ -12,9 +12,9 @@ from typing import Final
 from graph_entra.errors import PassesByItself, PersonMustAct
 from graph_entra.reading.collector import Collector
 from graph_entra.reading.coverage import Coverage
-from graph_entra.reading.traffic import Density, Lateness
+from graph_entra.reading.traffic import LATER_SHARE, Density, Lateness
 from graph_entra.streams import PAGE_RECORDS, Stretch, Window
-from graph_entra.telling.backlog_progress import BacklogProgress
+from graph_entra.telling.history_progress import HistoryProgress
 
 # How many records a window shall hold: more than the pages that are followed, so that these are full. Fewer after a
 # chain that broke or an answer that did not come; growing back.
@@ -83,7 +83,7 @@ class Reader:
     """One stream, and what was learned of it. Nothing of this is kept: a restart learns it again."""
 
     collector: Collector
-    progress: BacklogProgress
+    progress: HistoryProgress
     density: Density = field(default_factory=Density)
     lateness: Lateness = field(default_factory=Lateness)
     flights: list[Flight] = field(default_factory=list)
@@ -108,6 +108,8 @@ class Reader:
     last_poll: Polled = field(default_factory=lambda: Polled(0, 0, 0))
     last_reach: Polled = field(default_factory=lambda: Polled(0, 0, 0))
     reached: tuple[Polled, ...] = ()
+    # Where the last poll was left before its end; 0 if it was not.
+    left_at_s: int = 0
     gap: Stretch | None = None
     late_told_s: float = float("-inf")
     reading_history: bool = False
@@ -161,6 +163,6 @@ class Reader:
         windows = _HISTORY_WINDOWS if self.in_order else 1
         return self.density.end_s(start_s, latest_s, windows * int(self.target_records))
 
-    def reach_pages(self) -> float:
-        """Pages of a poll that looks back as far as the stream's lateness asks."""
-        return self.edge_per_s * (self.lateness.reach_s() + _LEAST_BETWEEN_S) / PAGE_RECORDS + 0.5
+    def reach_pages(self, later_share: float = LATER_SHARE) -> float:
+        """Pages of a poll that looks back as far as the stream's lateness asks, but for this share of the records."""
+        return self.edge_per_s * (self.lateness.reach_s(later_share) + _LEAST_BETWEEN_S) / PAGE_RECORDS + 0.5

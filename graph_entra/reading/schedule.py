@@ -27,7 +27,7 @@ from graph_entra.reading.reports import Progress, Reports
 from graph_entra.reading.shares import FIRST_PAGE_OF_A_POLL, Key, Shares
 from graph_entra.reading.traffic import USUAL_REACH_S
 from graph_entra.streams import DAY_S, LOOK_AGES, Window
-from graph_entra.telling.backlog_progress import BacklogProgress
+from graph_entra.telling.history_progress import HistoryProgress
 from graph_entra.telling.problem_log import Log, ProblemLog
 
 # What the pages in flight may hold; a page is held twice while it is parsed.
@@ -70,7 +70,7 @@ class Schedule:
         log: Log,
         on_progress: Callable[[Progress], None] = lambda _progress: None,
     ) -> None:
-        self._readers = [Reader(collector, BacklogProgress(clock)) for collector in collectors]
+        self._readers = [Reader(collector, HistoryProgress(clock)) for collector in collectors]
         self._by_key = {reader.key: reader for reader in self._readers}
         self._period_s = period_s
         self._limiter = limiter

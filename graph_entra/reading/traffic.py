@@ -25,7 +25,7 @@ _REACHES_S: Final[tuple[int, ...]] = (
     *range(1800, LONGEST_REACH_S + 1, 300),
 )
 # A poll looks back as far as all but so many of a stream's records need it.
-_LATER_SHARE: Final = 0.02
+LATER_SHARE: Final = 0.02
 _ENOUGH_RECORDS: Final = 50
 # What was learned counts half after so long.
 _HALF_LIFE_S: Final = 2 * HOUR_S
@@ -118,14 +118,14 @@ class Lateness:
             if place < len(_REACHES_S):
                 self._seen[place] += weight
 
-    def reach_s(self) -> int:
-        """So late at most are all but a few of the records shown."""
+    def reach_s(self, later_share: float = LATER_SHARE) -> int:
+        """So late at most are the records shown, but for this share of them."""
         total = sum(self._seen)
         if total < _ENOUGH_RECORDS:
             return USUAL_REACH_S
         later = 0.0
         for place in reversed(range(len(_REACHES_S))):
             later += self._seen[place]
-            if later > total * _LATER_SHARE:
+            if later > total * later_share:
                 return max(SHORTEST_REACH_S, _REACHES_S[place])
         return SHORTEST_REACH_S

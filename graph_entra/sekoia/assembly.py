@@ -301,8 +301,8 @@ def _lines_of(taken: Taken) -> list[tuple[str, Literal["warning", "error"]]]:
     ]
     lines += [
         (
-            f"{taken.stream}: the intake refuses record {record_id} (it answered {status}) while it takes others; "
-            "it is kept in refused.jsonl on the connector's data path.",
+            f"{taken.stream}: the intake refuses record {record_id} (it answered {status or 'nothing'}) while it takes "
+            "others; it is kept in refused.jsonl on the connector's data path.",
             "error",
         )
         for record_id, status in taken.refused

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.benchmarks.readme import README_FILE, filled
+from tests.benchmarks.readme import CELLS, NOT_MEASURED, README_FILE, filled
 from tests.benchmarks.report import FIGURES_FILE
 
 
@@ -14,10 +14,12 @@ def test_the_readme_shows_what_was_measured() -> None:
     assert filled(readme, json.loads(FIGURES_FILE.read_text())) == readme
 
 
-def test_a_figure_that_is_gone_is_seen() -> None:
-    """A benchmark that calls its figure otherwise does not leave an old one in the README."""
-    kept = json.loads(FIGURES_FILE.read_text())
-    for figure in kept["process_cost"]["figures"]:
-        figure["what"] = "something else"
+def test_a_figure_that_is_gone_leaves_no_old_one() -> None:
+    """Where nothing was measured, the table says so."""
+    assert filled(README_FILE.read_text(), {}).count(f" {NOT_MEASURED} |") == len(CELLS)
+
+
+def test_a_row_that_is_gone_is_seen() -> None:
+    """No figure gets lost in silence."""
     with pytest.raises(LookupError):
-        filled(README_FILE.read_text(), kept)
+        filled(README_FILE.read_text().replace("| Memory, at most |", "| Memory |"), {})

@@ -604,10 +604,10 @@ class IntakeModel:
             raise IntakeUnavailable("the model was told to lose its answer")
         return len(events)
 
-    def noted(self) -> None:
-        """What was pushed is noted in the ledger: it has no right to be repeated any more."""
+    def noted(self, is_of_ledger: Callable[[int], bool]) -> None:
+        """What was pushed of one ledger's records is noted there: it has no right to be repeated any more."""
         if self.wire.dead_at is None:
-            self.in_flight = []
+            self.in_flight = [one for one in self.in_flight if not is_of_ledger(one[0])]
 
     def crashed(self) -> None:
         """The process was killed: the batch in flight may be repeated, once."""

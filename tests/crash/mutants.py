@@ -198,17 +198,6 @@ def torn_line_left(patch: Patch) -> None:
     patch.setattr(RefusedRecords, "keep", keep)
 
 
-def a_full_disk_ends_it(patch: Patch) -> None:
-    async def fail(self: Collector, stretch: Stretch, why: str, *, served_elsewhere: bool) -> tuple[Row, ...]:
-        self.coverage, aside = coverage.failed(
-            self.coverage, stretch, int(self._now_s()), why, served_elsewhere=served_elsewhere
-        )
-        self._save()
-        return aside
-
-    patch.setattr(Collector, "fail", fail)
-
-
 def updates_not_seen(patch: Patch) -> None:
     real = Ledger.digest
 
@@ -369,7 +358,7 @@ def whole_after_the_most_pages(patch: Patch) -> None:
 
 
 def left_amid_a_second(patch: Patch) -> None:
-    _rewritten(patch, Collector, "read", "reached_s > window.start_s and ", "")
+    _rewritten(patch, Collector, "_read", " and reading.reached_s > window.start_s", "")
 
 
 def the_edge_moves_on_a_failed_poll(patch: Patch) -> None:
@@ -537,7 +526,6 @@ MUTANTS: Final[Mapping[Apply, Story]] = {
     hours_dropped_that_are_read_again: stories.shown_late_by_each_look,
     torn_bytes_left: stories.a_full_disk,
     torn_line_left: stories.a_kill_while_a_refused_record_is_kept,
-    a_full_disk_ends_it: stories.a_full_disk_beside_a_place_in_trouble,
     updates_not_seen: stories.changed_and_changed_again,
     updates_not_asked_for: stories.changes_that_are_not_asked_for,
     every_change_is_material: stories.changed_and_changed_again,

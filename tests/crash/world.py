@@ -141,11 +141,11 @@ class Process:
 
     def _watch(self, collector: Collector) -> None:
         """Have the intake know what was noted."""
-        write = collector._ledger._write
+        write, records = collector._ledger._write, self.world.graph.records
 
         def watched() -> None:
             write()
-            self.world.intake.noted()
+            self.world.intake.noted(lambda number: records[number].stream == collector.stream.key)
 
         collector._ledger._write = watched  # type: ignore[method-assign]
 

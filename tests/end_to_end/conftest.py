@@ -111,7 +111,8 @@ class RunProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (*self.connectors(), self.process):
+        processes: list[Any] = [*self.connectors(), self.process]
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 

@@ -21,7 +21,7 @@ MINUTE_S = 60
 @pytest.mark.parametrize("forward_updates", [True, False])
 async def test_forward_updates_reaches_the_collector(rig: Rig, forward_updates: bool) -> None:
     """A record that Graph has changed in a way that matters is pushed again, or is not."""
-    (text, *_) = rig.fill(STREAM, count=5, hours=0.05)
+    text, *_ = rig.fill(STREAM, count=5, hours=0.05)
     async with rig.collecting(STREAM, forward_updates=forward_updates) as run:
         await run.until(lambda: rig.emulator.intake.count == 5, "all records", 5 * MINUTE_S)
         record = orjson.loads(text)

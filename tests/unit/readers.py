@@ -12,7 +12,7 @@ from graph_entra.reading.polls import Polls
 from graph_entra.reading.reader import Reader
 from graph_entra.reading.reports import Progress, Reports
 from graph_entra.streams import DAY_S, SIGN_IN_TYPES, Stream, Stretch, sign_in_stream
-from graph_entra.telling.backlog_progress import BacklogProgress
+from graph_entra.telling.history_progress import HistoryProgress
 from tests.clocks import START_S, ManualClock
 
 NOW = int(START_S)
@@ -81,10 +81,8 @@ class Desk:
             )
             for kind in SIGN_IN_TYPES[:streams]
         ]
-        self.readers = [
-            Reader(collector, BacklogProgress(self.clock))  # type: ignore[arg-type]
-            for collector in self.collectors
-        ]
+        made: list[Any] = list(self.collectors)
+        self.readers = [Reader(collector, HistoryProgress(self.clock)) for collector in made]
         self.reports = Reports(
             self.problems,  # type: ignore[arg-type]
             lambda line, _: self.lines.append(line),

@@ -528,6 +528,16 @@ def test_a_refused_record_on_a_page_that_is_not_the_last_still_waits(bench: Benc
     assert not collector.coverage.troubled
 
 
+def test_several_refused_records_each_wait_by_themselves(bench: Bench) -> None:
+    """On one page and on another: each second is in trouble, and nothing between them."""
+    collector = bench.start()
+    bench.bad = {"id-1", "id-2", "id-3"}
+    first = page(made(1, FRESH + 5), made(4, FRESH + 20), made(2, FRESH + 60.2))
+    second = page(made(5, FRESH + 70), made(3, FRESH + 90), last=True)
+    bench.read(collector, first, second, window=RECENT)
+    assert [row.start_s - FRESH for row in collector.coverage.troubled] == [5, 60, 90]
+
+
 def test_a_record_that_is_refused_alone_is_told_when_it_lasts(bench: Bench) -> None:
     """While the intake takes nothing else it may be the intake: the place waits, and is set aside at the fourth try."""
     collector = bench.start()

@@ -69,6 +69,7 @@ def test_a_step_is_believed_when_it_is_confirmed(machine: ManualClock) -> None:
     [
         (1000, 0.4, 1000.5),  # whole seconds: what is known is within it
         (700, 300, 1000.5),  # the header came at once, and the body five minutes later
+        (960, 40, 1000.5),  # or forty seconds
         (1000, 300, 1000.5),  # the header came with the body
         (1010, 0.4, 1010.0),  # Graph's is ahead of what was thought, by ten seconds at least
         (990, 0.4, 991.4),  # or behind it

@@ -106,6 +106,8 @@ class Sekoia:
         answers: what the next pushes meet: an error, a number of records acknowledged, or None for all.
         bad: by text, the status that a push of it is refused with.
         all_refused: the status that every push is refused with.
+        fails_at: by text, what a push of it always meets.
+        down_until_s: until then every push is answered with 500.
         records_per_s: a push is stored, and answered within 30 s or not at all.
         stored: every text stored, in order.
         noted: every text noted, in order.
@@ -116,6 +118,8 @@ class Sekoia:
         self.answers = list(answers)
         self.bad: dict[str, int] = {}
         self.all_refused: int | None = None
+        self.fails_at: dict[str, IntakeUnavailable] = {}
+        self.down_until_s = 0.0
         self.records_per_s = float("inf")
         self.pushes: list[list[str]] = []
         self.stored: list[str] = []
@@ -132,7 +136,11 @@ class Sekoia:
             raise answer
         if self.all_refused is not None:
             raise IntakeRefused(self.all_refused)
+        if self.clock.passed_s < self.down_until_s:
+            raise IntakeUnavailable("the intake answered 500", status=500)
         for text in events:
+            if text in self.fails_at:
+                raise self.fails_at[text]
             if text in self.bad:
                 raise IntakeRefused(self.bad[text])
         self.stored += events[:answer]
@@ -563,3 +571,57 @@ def test_no_push_follows_a_stop() -> None:
         intake.deliver(list(map(record, texts)), sekoia._note)
     assert sekoia.noted == texts[:1000]
     assert len(sekoia.pushes) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        IntakeUnavailable("the intake answered 500", status=500),
+        IntakeUnavailable("the intake acknowledged 0 of 1 records", status=200),
+        IntakeTimedOut("the intake took more than 30 s for its answer"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("place", [0, 500, 999])
+def test_a_record_that_the_intake_fails_at_costs_itself(fault: IntakeUnavailable, place: int) -> None:
+    """All others are taken within minutes, and once; it is asked again for a day, and only then kept as refused."""
+    sekoia = Sekoia()
+    texts = [str(n) for n in range(1000)]
+    sekoia.fails_at = {str(place): fault}
+    found = sekoia.deliver(texts)
+    assert [one.record.text for one in found.suspects] == [str(place)]
+    assert sekoia.clock.passed_s < 600
+    others = [text for text in texts if text != str(place)]
+    assert sorted(sekoia.stored) == sorted(sekoia.noted) == sorted(others)
+    sekoia.deliver(["a later one"])
+    began_s = sekoia.clock.passed_s
+    assert sekoia.settle([str(place)], 30 * 3600.0) == [str(place)]
+    assert sekoia.clock.passed_s - began_s > 20 * 3600
+    assert sum(text in sekoia.fails_at for push in sekoia.pushes for text in push) < 80
+
+
+def test_an_outage_is_no_records_fault() -> None:
+    """An hour of 500s: a few records are tried again later, nobody is convicted, and everything is taken once."""
+    sekoia = Sekoia()
+    sekoia.down_until_s = 3600.0
+    texts = [str(n) for n in range(1000)]
+    found = sekoia.deliver(texts)
+    assert found.refused == []
+    assert len(found.suspects) <= 8
+    assert sekoia.settle([one.record.text for one in found.suspects]) == []
+    assert sorted(sekoia.noted) == sorted(sekoia.stored) == sorted(texts)
+
+
+def test_an_outage_of_a_quiet_stream_is_no_persons_business() -> None:
+    """Three records and nothing else: no refusal is raised, and they are taken when it is over."""
+    sekoia = Sekoia()
+    sekoia.down_until_s = 3600.0
+    assert sekoia.settle(["a", "b", "c"], 2 * 3600.0) == []
+    assert sorted(sekoia.noted) == ["a", "b", "c"]
+
+
+def test_an_intake_that_is_overloaded_says_nothing_of_a_record() -> None:
+    """503 and 429: the same batch is pushed until it is taken."""
+    sekoia = Sekoia(*[IntakeUnavailable("x", status=status) for status in (503, 429) * 20])
+    assert sekoia.deliver(["a", "b"]) == Delivery()
+    assert sekoia.pushes == [["a", "b"]] * 41

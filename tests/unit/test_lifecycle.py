@@ -20,7 +20,7 @@ from tenacity import wait_none
 
 from graph_entra.errors import GraphEntraError, StorageFailed
 from graph_entra.sekoia import lifecycle
-from graph_entra.sekoia.assembly import EntraConnectorConfiguration
+from graph_entra.sekoia.configuration import EntraConnectorConfiguration
 from graph_entra.sekoia.lifecycle import LOGS_KEPT, Lifecycle
 from graph_entra.sekoia.module import GraphEntraModule
 

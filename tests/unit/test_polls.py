@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from graph_entra.reading import coverage as coverage_rules
 from graph_entra.reading.collector import Reading
 from graph_entra.reading.outcomes import PROBE_AFTER
 from graph_entra.reading.reader import _LATER_THAN_POLLS, Flight, Polled, Reader
@@ -153,6 +154,10 @@ def test_a_poll_that_stopped_early_goes_on_at_once() -> None:
     answer(desk, (60, 0), records=15_000, reached_s=20)
     assert desk.reader.poll_due_s == 5.0
     assert desk.reader.last_poll.until_s == NOW + 5 - 20
+    desk.collectors[0].coverage = coverage_rules.read(desk.reader.coverage, (NOW - 60, NOW + 5), NOW + 5, [])
+    assert asked(desk) == [(20, 0)], "from where it was left, not from its beginning"
+    answer(desk, (20, 0))
+    assert asked(desk)[0][0] > 20
 
 
 def test_the_rate_follows_the_polls() -> None:

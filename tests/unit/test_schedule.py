@@ -19,7 +19,7 @@ from graph_entra.reading.collector import Reading
 from graph_entra.reading.coverage import Clipped, Row
 from graph_entra.reading.graph_clock import GraphClock
 from graph_entra.reading.schedule import MOST_IN_FLIGHT, STUCK_S, Schedule
-from graph_entra.streams import DAY_S, HOUR_S, SIGN_IN_TYPES, Stream, Stretch, Window, sign_in_stream
+from graph_entra.streams import DAY_S, HOUR_S, SIGN_IN_TYPES, Stream, Stretch, Window, graph_time, sign_in_stream
 from graph_entra.telling.problem_log import ProblemLog
 from tests.clocks import START_S, LoopClock
 from tests.unit import virtual_time
@@ -275,7 +275,7 @@ def test_a_second_that_cannot_be_served_costs_itself(ago_s: int) -> None:
     assert coverage.unread_s <= 1
     assert coverage.edge_s > NOW + 4 * HOUR_S - 2 * PERIOD_S
     (line,) = run.said("cannot be read at present")
-    assert coverage_rules.graph_time(at_s) in line
+    assert graph_time(at_s) in line
     assert "500 UnknownError" in line
     tries = [one.at_s for one in run.asked if one.window.start_s == at_s and one.window.work == "troubled"]
     # In the first day also by ever smaller pages, within a minute or two.

@@ -144,6 +144,6 @@ def test_a_burst_is_forgotten() -> None:
 def test_weeks_overflow_nothing() -> None:
     """What is new weighs more and more, and is scaled down before it weighs too much."""
     lateness = Lateness()
-    for hour in range(24 * 60):
+    for hour in range(24 * 120):
         lateness.note([100.0] * 10, hour * HOUR_S)
     assert lateness.reach_s() == 120

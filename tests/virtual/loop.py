@@ -46,6 +46,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
+        # What asyncio's loop keeps for itself, and its type hints leave out.
+        self._inside: Any = self
         self._virtual_s = 1000.0
         self._count = threading.Lock()
         self._here = threading.local()
@@ -67,9 +69,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         self._loop_thread = threading.current_thread()
-        if not self._ready:
-            self._process_events(self._selector.select(0))
-        if not self._ready:
+        if not self._inside._ready:
+            self._inside._process_events(self._inside._selector.select(0))
+        if not self._inside._ready:
             self._jump()
         super()._run_once()
 
@@ -77,7 +79,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         with self._count:
             if self.working:
                 return
-        due = [handle.when() for handle in self._scheduled if not handle.cancelled()]
+        due = [handle.when() for handle in self._inside._scheduled if not handle.cancelled()]
         if due:
             # A hair more than asked, as on a real clock: a limiter's rounding would never let it pass otherwise.
             self._virtual_s = max(self._virtual_s, min(due) + 1e-9)

@@ -10,7 +10,7 @@ from graph_entra.streams import HOUR_S, WORDS
 EVERY_S: Final = 300.0
 
 
-class BacklogProgress:
+class HistoryProgress:
     """Of one stream's history.
 
     Args:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from graph_entra.telling.backlog_progress import BacklogProgress
+from graph_entra.telling.history_progress import HistoryProgress
 from tests.clocks import ManualClock
 
 HOUR_S = 3600
@@ -14,11 +14,11 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def progress(clock: ManualClock) -> BacklogProgress:
-    return BacklogProgress(clock)
+def progress(clock: ManualClock) -> HistoryProgress:
+    return HistoryProgress(clock)
 
 
-def test_every_five_minutes_with_an_estimate(progress: BacklogProgress, clock: ManualClock) -> None:
+def test_every_five_minutes_with_an_estimate(progress: HistoryProgress, clock: ManualClock) -> None:
     """40 h left, 2 h read a minute: the rest takes as long as what was read says."""
     said = []
     for minute in range(1, 16):
@@ -31,7 +31,7 @@ def test_every_five_minutes_with_an_estimate(progress: BacklogProgress, clock: M
     assert progress.done() == "history is read, 15000 records."
 
 
-def test_no_estimate_where_nothing_was_read(progress: BacklogProgress, clock: ManualClock) -> None:
+def test_no_estimate_where_nothing_was_read(progress: HistoryProgress, clock: ManualClock) -> None:
     """A stretch that does not get shorter, and one that grows by a gap, would take for ever, or less than no time."""
     for left_s in (10 * HOUR_S, 10 * HOUR_S, 20 * HOUR_S):
         line = progress.page(10, left_s)
@@ -39,7 +39,7 @@ def test_no_estimate_where_nothing_was_read(progress: BacklogProgress, clock: Ma
         clock.advance(300)
 
 
-def test_the_next_history_is_counted_anew(progress: BacklogProgress, clock: ManualClock) -> None:
+def test_the_next_history_is_counted_anew(progress: HistoryProgress, clock: ManualClock) -> None:
     """An outage's gap is another story."""
     progress.page(10, HOUR_S)
     progress.done()
