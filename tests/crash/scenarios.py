@@ -921,7 +921,7 @@ def the_youngest_look_gives_way() -> None:
     """Where not all looks fit, the one at 15 min is late, the others hardly, and new records not at all; it is told."""
     with closing(World(page_records=4, busy=True)) as world:
         world.start()
-        for _ in range(115):
+        for _ in range(170):
             add_many(world, 60, 0, 1.0)
             world.run(60)
         late = plan.overdue_s(world.coverage(), int(world.clock.now))
