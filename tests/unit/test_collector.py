@@ -641,6 +641,15 @@ def test_a_stop_waits_a_moment_for_a_push(
     assert was_noted is noted
 
 
+def test_a_page_is_as_large_as_it_is_in_memory(bench: Bench) -> None:
+    """One sign beyond the basic plane makes a text four times as large as its letters."""
+    collector = bench.start()
+    plain = bench.read(collector, page(made(1, FROM + 5, note="a" * 10_000), last=True))
+    signed = bench.read(collector, page(made(2, FROM + 5, note="a" * 10_000 + "\U0001f600"), last=True))
+    assert plain.size_bytes < 11_000
+    assert signed.size_bytes > 40_000
+
+
 def test_two_windows_that_hold_one_record_push_it_once(bench: Bench) -> None:
     """Windows of a stream are in flight together, and take turns with what they bring."""
     collector = bench.start()
@@ -652,6 +661,27 @@ def test_two_windows_that_hold_one_record_push_it_once(bench: Bench) -> None:
 
     asyncio.run(together())
     assert len(bench.delivered) == 200
+
+
+def test_new_records_do_not_queue_behind_history_for_a_slow_intake(bench: Bench) -> None:
+    """Five pages of history wait to be delivered when a poll's comes: it is next."""
+
+    async def read_all() -> None:
+        collector = bench.start()
+        async with collector._turn.of("edge"):
+            for number in range(5):
+                bench.script.append([page(made(number, FROM + number * 60 + 5), last=True)])
+            windows = [Window("unread", FROM + number * 60, FROM + number * 60 + 59) for number in range(5)]
+            bench.script.append([page(made(9, NOW - 20), last=True)])
+            reads = [
+                asyncio.create_task(collector.read(window)) for window in (*windows, Window("edge", NOW - 60, NOW))
+            ]
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*reads)
+
+    asyncio.run(read_all())
+    assert bench.delivered[0] == "id-9"
+    assert sorted(bench.delivered) == [f"id-{number}" for number in (0, 1, 2, 3, 4, 9)]
 
 
 def test_an_intake_that_is_down_is_waited_for(bench: Bench) -> None:
