@@ -30,7 +30,7 @@ from graph_entra.state.context import ContextStore
 from graph_entra.state.files import Files
 from graph_entra.state.ledger import Ledger
 from graph_entra.state.refused import RefusedRecords
-from graph_entra.streams import DAY_S, Stream, Stretch, Window, Work
+from graph_entra.streams import DAY_S, HOUR_S, Stream, Stretch, Window, Work
 
 # How long a stop waits for a push that is under way, so that its records are noted and not repeated.
 STOP_GRACE_S: Final = 3.0
@@ -38,6 +38,8 @@ STOP_GRACE_S: Final = 3.0
 MOST_PAGES: Final = 15
 # A version that was refused is asked for again after so long.
 PREFER_AGAIN_S: Final = 3600.0
+# A step of the clock's by days has to stay for so long before anything is dropped for its age.
+STEP_STAYS_S: Final = HOUR_S
 # More places that wait for records that the intake refuses are put together, page by page.
 MOST_WAITING: Final = 48
 # So often is a record refused before the stretch that waits for it is told as one in trouble.
@@ -139,6 +141,9 @@ class Collector:
         self._turn = _Turn()
         # The most records on a page that others followed: Graph's pages may hold fewer than were asked for.
         self._fullest = 0
+        # When a poll was last begun, and when the clock had stepped by days at one, by Graph's clock.
+        self._caught_up_s: int | None = None
+        self._stepped_s: int | None = None
         # Pages that are being delivered, or wait for that.
         self.delivering = 0
         self.coverage = self._load(history_s, on_damage)
@@ -149,8 +154,13 @@ class Collector:
         """Before a poll: what an outage left, and what Graph no longer keeps."""
         async with self._turn.of("edge"):
             now_s = int(self._now_s())
+            if self._caught_up_s is not None and abs(now_s - self._caught_up_s) > DAY_S:
+                self._stepped_s = now_s
+            self._caught_up_s = now_s
             caught_up, gap = coverage_rules.caught_up(self.coverage, now_s, period_s)
-            clipped = coverage_rules.clip(caught_up, now_s)
+            # Not by a clock that has just stepped by days: two answers may be dated wrong, and this cannot be undone.
+            stepped = self._stepped_s is not None and now_s - self._stepped_s < STEP_STAYS_S
+            clipped = coverage_rules.Clipped(caught_up) if stepped else coverage_rules.clip(caught_up, now_s)
             self.coverage = clipped.coverage
             return gap, clipped
 

@@ -594,6 +594,30 @@ def test_a_damaged_map_begins_where_the_ledger_does(bench: Bench) -> None:
     assert bench.delivered == ["id-1"]
 
 
+def test_a_clock_that_steps_by_weeks_and_back_drops_nothing(bench: Bench) -> None:
+    """Answers dated 40 days ahead for some minutes: no history is dropped or called lost; if it stays, it is."""
+    collector = bench.start()
+    asyncio.run(collector.catch_up(60))
+    bench.clock.now += 40 * DAY_S
+    for _ in range(5):
+        bench.clock.advance(60)
+        _, clipped = asyncio.run(collector.catch_up(60))
+        assert (clipped.lost, clipped.unlooked) == ((), ())
+    bench.read(collector, page(last=True), window=Window("edge", int(bench.clock.now) - 300, int(bench.clock.now)))
+    bench.clock.now -= 40 * DAY_S
+    for _ in range(90):
+        bench.clock.advance(60)
+        _, clipped = asyncio.run(collector.catch_up(60))
+        assert (clipped.lost, clipped.unlooked) == ((), ())
+    assert collector.coverage.origin_s == FROM
+    assert collector.coverage.unread_s >= 2 * DAY_S
+    bench.clock.now += 40 * DAY_S
+    for _ in range(62):
+        bench.clock.advance(60)
+        _, clipped = asyncio.run(collector.catch_up(60))
+    assert clipped.lost
+
+
 def test_an_outage_leaves_a_gap_that_is_read_in_the_background(bench: Bench) -> None:
     """Before a poll; and what Graph no longer keeps is left out and named."""
     collector = bench.start()
@@ -603,7 +627,7 @@ def test_an_outage_leaves_a_gap_that_is_read_in_the_background(bench: Bench) -> 
     assert gap == (NOW, NOW + HOUR_S - 300)
     assert clipped.lost == ()
     bench.clock.advance(30 * DAY_S)
-    gap, clipped = asyncio.run(collector.catch_up(60))
+    gap, clipped = asyncio.run(bench.start().catch_up(60))
     assert clipped.lost == ((FROM, NOW - 300), (NOW, NOW + HOUR_S + 600))
 
 
