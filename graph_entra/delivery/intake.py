@@ -42,8 +42,8 @@ AGAIN_S: Final = 150.0
 TRIES: Final = 3
 # A push that failed so often, as one record may make it fail, is tried with half as many records.
 _TRIES_TOGETHER: Final = 3
-# So often a record fails alone before it is a suspect, and so many may be while nothing else is taken.
-_TRIES_ALONE: Final = 3
+# So long a record fails alone before it is a suspect, and so many may be while nothing else is taken.
+_ALONE_S: Final = 60.0
 _MOST_UNPROVEN: Final = 8
 # As AGAIN_S and TRIES, for a record at which the intake fails: the longest pause, and a day of them.
 _LONGEST_AGAIN_S: Final = 3600.0
@@ -251,7 +251,8 @@ class Intake:
         Returns:
             The batch, and its refusal.
         """
-        tries = alone = 0
+        tries = 0
+        alone_s: float | None = None
         with self._in_flight:
             while True:
                 if self._stopping.is_set():
@@ -263,7 +264,9 @@ class Intake:
                     tries += 1
                     fault.next_try_s = _pause_s(tries, fault)
                     self._on_fault(fault)
-                    if self._failed_at(batch, fault, alone := alone + (len(batch) == 1)):
+                    if len(batch) == 1 and alone_s is None:
+                        alone_s = self._clock.monotonic()
+                    if alone_s is not None and self._failed_at(batch, fault, alone_s):
                         return batch, _Refusal(batch, fault.status, self._taken)
                     if isinstance(fault, IntakeTimedOut) or (tries >= _TRIES_TOGETHER and _may_be_a_records(fault)):
                         self._most_records = max(1, len(batch) // 2)
@@ -296,19 +299,24 @@ class Intake:
         except Exception:
             self._unnoted.update((record.identity, record.digest) for record in batch)
             raise
+        if self._unnoted:
+            # What is known of these is newer now: a record that changes back is pushed again.
+            for record in batch:
+                self._unnoted.pop(record.identity, None)
 
     # Whose fault a refusal is
 
-    def _failed_at(self, batch: Sequence[Record], fault: IntakeUnavailable, alone: int) -> bool:
+    def _failed_at(self, batch: Sequence[Record], fault: IntakeUnavailable, alone_s: float) -> bool:
         """Whether it may be this one record that the intake fails at, and not the intake: others are tried then."""
-        if not alone or not _may_be_a_records(fault):
+        if not _may_be_a_records(fault):
             return False
         if batch[0].identity in self._doubts:
             return True
+        now_s = self._clock.monotonic()
         unproven = sum(doubt.taken_before == self._taken for doubt in list(self._doubts.values()))
-        if alone < _TRIES_ALONE or unproven >= _MOST_UNPROVEN:
+        if now_s - alone_s < _ALONE_S or unproven >= _MOST_UNPROVEN:
             return False
-        self._doubts[batch[0].identity] = _Doubt(self._clock.monotonic(), 1, fault.status, self._taken)
+        self._doubts[batch[0].identity] = _Doubt(now_s, 1, fault.status, self._taken)
         return True
 
     def _sort(self, records: Sequence[Record], delivery: Delivery) -> tuple[Sequence[Record], list[Record]]:

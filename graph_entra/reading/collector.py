@@ -8,8 +8,9 @@ Never in another order, never in a ``finally``. What a crash leaves at each arro
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -29,7 +30,7 @@ from graph_entra.state.context import ContextStore
 from graph_entra.state.files import Files
 from graph_entra.state.ledger import Ledger
 from graph_entra.state.refused import RefusedRecords
-from graph_entra.streams import DAY_S, Stream, Stretch, Window, Work
+from graph_entra.streams import DAY_S, HOUR_S, Stream, Stretch, Window, Work
 
 # How long a stop waits for a push that is under way, so that its records are noted and not repeated.
 STOP_GRACE_S: Final = 3.0
@@ -37,6 +38,8 @@ STOP_GRACE_S: Final = 3.0
 MOST_PAGES: Final = 15
 # A version that was refused is asked for again after so long.
 PREFER_AGAIN_S: Final = 3600.0
+# A step of the clock's by days has to stay for so long before anything is dropped for its age.
+STEP_STAYS_S: Final = HOUR_S
 # More places that wait for records that the intake refuses are put together, page by page.
 MOST_WAITING: Final = 48
 # So often is a record refused before the stretch that waits for it is told as one in trouble.
@@ -60,7 +63,7 @@ class Reading:
         reached_s: up to here everything was read and delivered.
         pages: how many came.
         records: how many they held.
-        size_bytes: of these records' texts.
+        size_bytes: what their texts take in memory.
         new: how many were delivered for the first time.
         error: what ended it early; None if Graph and the intake did all that was asked.
         waiting: for each record that the intake refuses, the stretch that waits for it, and when it is due again.
@@ -135,9 +138,12 @@ class Collector:
         self._prefer_again_s = 0.0
         self._ledger = Ledger(files, stream, on_damage)
         # Windows of a stream that are in flight together take turns: two may hold the same record.
-        self._turn = asyncio.Lock()
+        self._turn = _Turn()
         # The most records on a page that others followed: Graph's pages may hold fewer than were asked for.
         self._fullest = 0
+        # When a poll was last begun, and when the clock had stepped by days at one, by Graph's clock.
+        self._caught_up_s: int | None = None
+        self._stepped_s: int | None = None
         # Pages that are being delivered, or wait for that.
         self.delivering = 0
         self.coverage = self._load(history_s, on_damage)
@@ -146,10 +152,15 @@ class Collector:
 
     async def catch_up(self, period_s: int) -> tuple[Stretch | None, coverage_rules.Clipped]:
         """Before a poll: what an outage left, and what Graph no longer keeps."""
-        async with self._turn:
+        async with self._turn.of("edge"):
             now_s = int(self._now_s())
+            if self._caught_up_s is not None and abs(now_s - self._caught_up_s) > DAY_S:
+                self._stepped_s = now_s
+            self._caught_up_s = now_s
             caught_up, gap = coverage_rules.caught_up(self.coverage, now_s, period_s)
-            clipped = coverage_rules.clip(caught_up, now_s)
+            # Not by a clock that has just stepped by days: two answers may be dated wrong, and this cannot be undone.
+            stepped = self._stepped_s is not None and now_s - self._stepped_s < STEP_STAYS_S
+            clipped = coverage_rules.Clipped(caught_up) if stepped else coverage_rules.clip(caught_up, now_s)
             self.coverage = clipped.coverage
             return gap, clipped
 
@@ -158,7 +169,7 @@ class Collector:
 
         A data path that does not answer costs nothing here: the next page meets it, and writes this too.
         """
-        async with self._turn:
+        async with self._turn.of("edge"):
             self.coverage, aside = coverage_rules.failed(
                 self.coverage, stretch, int(self._now_s()), why, served_elsewhere=served_elsewhere
             )
@@ -193,7 +204,7 @@ class Collector:
 
     async def _read_as(self, stream: Stream) -> None:
         """Read another version of the same records from now on; what is known of them is known under either."""
-        async with self._turn:
+        async with self._turn.of("edge"):
             self.stream = stream
             self._ledger = await asyncio.to_thread(Ledger, self._files, stream, self._on_damage)
             self._ledger.keep(self.coverage.read_again())
@@ -209,7 +220,7 @@ class Collector:
                     reached_s = self._reached_s(window, order, page, is_last=is_last)
                     self.delivering += 1
                     try:
-                        async with self._turn:
+                        async with self._turn.of(window.work):
                             if stream is not self.stream:
                                 return reading  # another version is read by now: this is due as before
                             await _finish(asyncio.to_thread(self._take, reading, page, reached_s, new_at_s))
@@ -259,7 +270,8 @@ class Collector:
             self._ledger.add([refused.record], now_s)
             self._on_taken(fresh.taken([], refused=(refused.record.id or "(no id)", refused.status)))
         reading.records += len(page.records)
-        reading.size_bytes += sum(len(record.text) for record in page.records)
+        # Of memory: one letter beyond Latin-1 doubles a text, one beyond the basic plane makes it four times as large.
+        reading.size_bytes += sum(sys.getsizeof(record.text) for record in page.records)
         reading.new += len(fresh.new)
         self._on_taken(Taken(self.stream.key, reading.window.work, read=len(page.records)))
         stretch = (reading.reached_s, reading.window.end_s if reached_s is None else reached_s)
@@ -401,6 +413,34 @@ def _place(suspect: Suspect, stretch: Stretch) -> Stretch:
     """What has to be read again to have a record again: its second, if what was read holds it."""
     at_s = suspect.record.created_s
     return (at_s, at_s + 1) if at_s is not None and stretch[0] <= at_s <= stretch[1] else stretch
+
+
+class _Turn:
+    """Whose page is delivered next: new records go first, or a slow intake would have them wait behind history."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._urgent = 0
+
+    @asynccontextmanager
+    async def of(self, work: Work) -> AsyncGenerator[None]:
+        """A turn for this work."""
+        if work == "edge":
+            self._urgent += 1
+            try:
+                await self._lock.acquire()
+            finally:
+                self._urgent -= 1
+        else:
+            await self._lock.acquire()
+            while self._urgent:
+                # To the end of the queue, in which the urgent one stands.
+                self._lock.release()
+                await self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
 
 class _Order:

@@ -604,6 +604,30 @@ def test_a_damaged_map_begins_where_the_ledger_does(bench: Bench) -> None:
     assert bench.delivered == ["id-1"]
 
 
+def test_a_clock_that_steps_by_weeks_and_back_drops_nothing(bench: Bench) -> None:
+    """Answers dated 40 days ahead for some minutes: no history is dropped or called lost; if it stays, it is."""
+    collector = bench.start()
+    asyncio.run(collector.catch_up(60))
+    bench.clock.now += 40 * DAY_S
+    for _ in range(5):
+        bench.clock.advance(60)
+        _, clipped = asyncio.run(collector.catch_up(60))
+        assert (clipped.lost, clipped.unlooked) == ((), ())
+    bench.read(collector, page(last=True), window=Window("edge", int(bench.clock.now) - 300, int(bench.clock.now)))
+    bench.clock.now -= 40 * DAY_S
+    for _ in range(90):
+        bench.clock.advance(60)
+        _, clipped = asyncio.run(collector.catch_up(60))
+        assert (clipped.lost, clipped.unlooked) == ((), ())
+    assert collector.coverage.origin_s == FROM
+    assert collector.coverage.unread_s >= 2 * DAY_S
+    bench.clock.now += 40 * DAY_S
+    for _ in range(62):
+        bench.clock.advance(60)
+        _, clipped = asyncio.run(collector.catch_up(60))
+    assert clipped.lost
+
+
 def test_an_outage_leaves_a_gap_that_is_read_in_the_background(bench: Bench) -> None:
     """Before a poll; and what Graph no longer keeps is left out and named."""
     collector = bench.start()
@@ -613,7 +637,7 @@ def test_an_outage_leaves_a_gap_that_is_read_in_the_background(bench: Bench) -> 
     assert gap == (NOW, NOW + HOUR_S - 300)
     assert clipped.lost == ()
     bench.clock.advance(30 * DAY_S)
-    gap, clipped = asyncio.run(collector.catch_up(60))
+    gap, clipped = asyncio.run(bench.start().catch_up(60))
     assert clipped.lost == ((FROM, NOW - 300), (NOW, NOW + HOUR_S + 600))
 
 
@@ -651,6 +675,15 @@ def test_a_stop_waits_a_moment_for_a_push(
     assert was_noted is noted
 
 
+def test_a_page_is_as_large_as_it_is_in_memory(bench: Bench) -> None:
+    """One sign beyond the basic plane makes a text four times as large as its letters."""
+    collector = bench.start()
+    plain = bench.read(collector, page(made(1, FROM + 5, note="a" * 10_000), last=True))
+    signed = bench.read(collector, page(made(2, FROM + 5, note="a" * 10_000 + "\U0001f600"), last=True))
+    assert plain.size_bytes < 11_000
+    assert signed.size_bytes > 40_000
+
+
 def test_two_windows_that_hold_one_record_push_it_once(bench: Bench) -> None:
     """Windows of a stream are in flight together, and take turns with what they bring."""
     collector = bench.start()
@@ -662,6 +695,27 @@ def test_two_windows_that_hold_one_record_push_it_once(bench: Bench) -> None:
 
     asyncio.run(together())
     assert len(bench.delivered) == 200
+
+
+def test_new_records_do_not_queue_behind_history_for_a_slow_intake(bench: Bench) -> None:
+    """Five pages of history wait to be delivered when a poll's comes: it is next."""
+
+    async def read_all() -> None:
+        collector = bench.start()
+        async with collector._turn.of("edge"):
+            for number in range(5):
+                bench.script.append([page(made(number, FROM + number * 60 + 5), last=True)])
+            windows = [Window("unread", FROM + number * 60, FROM + number * 60 + 59) for number in range(5)]
+            bench.script.append([page(made(9, NOW - 20), last=True)])
+            reads = [
+                asyncio.create_task(collector.read(window)) for window in (*windows, Window("edge", NOW - 60, NOW))
+            ]
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*reads)
+
+    asyncio.run(read_all())
+    assert bench.delivered[0] == "id-9"
+    assert sorted(bench.delivered) == [f"id-{number}" for number in (0, 1, 2, 3, 4, 9)]
 
 
 def test_an_intake_that_is_down_is_waited_for(bench: Bench) -> None:
