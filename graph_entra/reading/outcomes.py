@@ -27,6 +27,8 @@ FEWEST_RECORDS: Final = 100
 _GROWS: Final = 1.3
 # A poll that failed so often asks for the last second only: is it the stream, or something in the window?
 PROBE_AFTER: Final = 2
+# A place that is set aside is asked for hourly: refused so often, it is said that Graph refuses it.
+REFUSED_TIMES: Final = 6
 # Refusals that are about the application, not about what was asked.
 _NO_PLACE: Final = frozenset({401, 403})
 
@@ -86,6 +88,7 @@ class Outcomes:
             reader.in_order = reading.reached_s < reading.window.end_s
         if reading.records >= reader.target_records / 2:
             reader.target_records = min(MOST_RECORDS, reader.target_records * _GROWS)
+        reader.refusals.pop(reading.window.start_s, None)
         self._problems.served(reader.key, reading.window.work)
         self._problems.stored()
         if reading.window.work == "troubled" and not _is_set_aside(reader, reading):
@@ -143,12 +146,23 @@ class Outcomes:
         aside = await reader.collector.fail(reading.rest, str(error), served_elsewhere=served_elsewhere)
         for row in aside:
             self._reports.aside(reader, row)
+        if isinstance(error, GraphRefused) and served_elsewhere:
+            self._refused(reader, reading)
         if not served_elsewhere:
             # Is it the place, or the stream? A poll tells.
             reader.poll_due_s = min(reader.poll_due_s, now_s)
             wait_s = reader.backoff.wait_s(error)
             if reading.window.work != "troubled":  # which is told when it is set aside
                 self._problems.failed(error, reader.key, reading.window.work, wait_s)
+
+    def _refused(self, reader: Reader, reading: Reading) -> None:
+        """Refused for hours while the present is served: Graph says no, for whatever reason; nothing is called lost."""
+        for row in reader.coverage.troubled:
+            if row.trouble is None or not row.trouble.told or row.start_s != reading.rest[0]:
+                continue
+            reader.refusals[row.start_s] += 1
+            if reader.refusals[row.start_s] >= REFUSED_TIMES:
+                self._problems.refused_stretch(reader.key, (row.start_s, row.end_s))
 
 
 def _is_set_aside(reader: Reader, reading: Reading) -> bool:

@@ -6,6 +6,7 @@ Nothing of this is kept on the disk: a restart learns it again.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -114,6 +115,8 @@ class Reader:
     reached: tuple[Polled, ...] = ()
     # Where the last poll was left before its end; 0 if it was not.
     left_at_s: int = 0
+    # How often in a row Graph refused a place that is set aside, by its first second: once an hour.
+    refusals: Counter[int] = field(default_factory=Counter)
     gap: Stretch | None = None
     late_told_s: float = float("-inf")
     # What Graph dropped before it was looked at, and is still to be told; when that was told last.

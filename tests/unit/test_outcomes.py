@@ -16,7 +16,7 @@ from graph_entra.errors import (
 )
 from graph_entra.reading import coverage as coverage_rules
 from graph_entra.reading.collector import Reading
-from graph_entra.reading.outcomes import FEWEST_RECORDS, PROBE_AFTER
+from graph_entra.reading.outcomes import FEWEST_RECORDS, PROBE_AFTER, REFUSED_TIMES
 from graph_entra.reading.reader import MOST_RECORDS, Backoff
 from graph_entra.streams import HOUR_S, Window, Work
 from tests.unit.readers import NOW, Desk
@@ -262,3 +262,22 @@ def test_waits(errors: list[Exception], waits_s: list[float]) -> None:
     first_s = Backoff().wait_s(errors[-1])
     backoff.over()
     assert backoff.wait_s(errors[-1]) == first_s
+
+
+def test_a_place_that_is_refused_for_hours_is_said_to_be_refused(desk: Desk) -> None:
+    """Set aside, then told by its own name after some hourly refusals; never called lost, and 500s do not count."""
+    second = (PLACE[0], PLACE[0] + 1)
+
+    def fail(error: Exception) -> None:
+        desk.reader.served_s = desk.clock.monotonic() + 1
+        desk.reader.place_failed_s = desk.clock.monotonic()
+        reading = Reading(Window("troubled", *second), NOW, second[0], error=error)
+        asyncio.run(desk.outcomes.ended(desk.reader, reading))
+
+    for _ in range(30):
+        fail(GraphUnavailable("500"))
+    assert desk.problems.of("refused_stretch") == []
+    for _ in range(REFUSED_TIMES * 6):
+        fail(GraphRefused(400, "BadRequest", "no"))
+    assert desk.problems.of("refused_stretch")[0] == ("interactiveUser", second)
+    assert desk.problems.of("lost") == []
