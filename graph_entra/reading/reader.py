@@ -21,7 +21,8 @@ from graph_entra.telling.history_progress import HistoryProgress
 # chain that broke or an answer that did not come; growing back.
 MOST_RECORDS: Final = 20_000
 _HISTORY_WINDOWS: Final = 4
-_USUAL_PAGE_BYTES: Final = 2 * 1024 * 1024
+# Until the first pages are seen: so large that few windows are in flight by then.
+_FIRST_PAGE_BYTES: Final = 8 * 1024 * 1024
 # A stream that failed so often in a row is asked by its polls only, until it is served again.
 _DOWN_AFTER: Final = 3
 # Polls that looked back as far as they should are remembered so often, and so many of them.
@@ -107,7 +108,7 @@ class Reader:
     target_records: float = MOST_RECORDS
     # A chain of pages was left before its end, which only pages that come oldest first allow.
     in_order: bool = False
-    page_bytes: float = _USUAL_PAGE_BYTES
+    page_bytes: float = _FIRST_PAGE_BYTES
     edge_per_s: float = 0.0
     # The last poll, the last one that looked back as far as it should, and those of the last hours, oldest first.
     last_poll: Polled = field(default_factory=lambda: Polled(0, 0, 0))
