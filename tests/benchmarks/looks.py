@@ -59,7 +59,7 @@ def run(*, quick: bool = False) -> Report:
                 rows,
             ),
             "What gives way above it: first the look at 15 min. It is put off until it is done at the age of the next "
-            "one, and one reading then counts for both: that at 2 h is hardly late of its own (an hour at 115 a second). "
+            "one, and one reading then counts for both: that at 2 h is hardly late of its own (1 h at 115 a second). "
             "Then that at 24 h. Polls "
             "never give way. Where looks read less in a second than is created, the stretch that was not looked at yet "
             "grows until Graph's retention ends it, and is told then, as a look is that is an hour late. A record that "
