@@ -106,6 +106,8 @@ class StretchLog:
         of.troubled = [one for one in of.troubled if one not in over]
         of.read += [one for one in over if one.told]
         if of.refused is not None and _within((of.refused.start_s, of.refused.end_s), stretch):
+            bounds = _grown_bounds(of.refused)
+            self._log(f"{stream}: records created {bounds}, which Graph refused, are read now.", "info")
             of.refused = None
         if not of.read or (of.troubled and now_s - of.told_s < REPEAT_S):
             return

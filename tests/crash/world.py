@@ -411,10 +411,17 @@ class World:
                 continue
             if record.spoils is not None and self.clock.now < record.heals:
                 self._check_named(record)
-            elif not self._is_spoiled_neighbour(record):
+            elif not self._is_spoiled_neighbour(record) and not self._waits_for_a_person(record):
                 raise Broken("lost", self._about(record))
         if self.forward_updates:
             self._check_updates()
+
+    def _waits_for_a_person(self, record: Shown) -> bool:
+        """Whether the intake refuses it and all that came with it: nobody is convicted, and a person was told."""
+        row = self._row(record)
+        told = any("The Sekoia intake refuses the records" in line for _, line, _ in self.lines)
+        waits = row is not None and (row.looked_s is None or row.trouble is not None)
+        return told and waits and record.number in self.intake.refuses
 
     def _check_updates(self) -> None:
         for record in self.graph.records:
