@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from graph_entra.errors import PassesByItself, PersonMustAct
+from graph_entra.errors import IntakeRefused, PassesByItself, PersonMustAct
 from graph_entra.reading.collector import Collector
 from graph_entra.reading.coverage import Coverage
 from graph_entra.reading.traffic import LATER_SHARE, Density, Lateness
@@ -38,6 +38,7 @@ class Backoff:
 
     def __init__(self) -> None:
         self.tries = 0
+        self.of_intake = False
         self._problem: object = None
 
     def wait_s(self, error: Exception) -> float:
@@ -45,6 +46,7 @@ class Backoff:
         problem = (type(error), getattr(error, "code", None), getattr(error, "status", None))
         self.tries = self.tries + 1 if problem == self._problem else 1
         self._problem = problem
+        self.of_intake = isinstance(error, IntakeRefused)
         asked_s = error.retry_after_s if isinstance(error, PassesByItself) else None
         if asked_s is not None and self.tries < 3:
             return asked_s
@@ -135,7 +137,8 @@ class Reader:
 
     @property
     def down(self) -> bool:
-        return self.backoff.tries >= _DOWN_AFTER
+        # Graph serves it all the same where it is the intake that refuses: a look may bring a record that is taken.
+        return self.backoff.tries >= _DOWN_AFTER and not self.backoff.of_intake
 
     def polled(self, poll: Polled, *, far: bool) -> None:
         """A poll was answered and delivered; a far one looked back as far as it should."""

@@ -409,19 +409,24 @@ class World:
         for record in self._missing():
             if record.visible - record.created > VISIBLE_WITHIN_S or record.left_out_old or record.number in kept:
                 continue
+            if self._waits_for_a_person(record):
+                continue
             if record.spoils is not None and self.clock.now < record.heals:
                 self._check_named(record)
-            elif not self._is_spoiled_neighbour(record) and not self._waits_for_a_person(record):
+            elif not self._is_spoiled_neighbour(record):
                 raise Broken("lost", self._about(record))
         if self.forward_updates:
             self._check_updates()
 
     def _waits_for_a_person(self, record: Shown) -> bool:
-        """Whether the intake refuses it and all that came with it: nobody is convicted, and a person was told."""
+        """Whether the intake refuses all that there is, a person is told so hourly, and the record is still to be read.
+
+        Nobody is convicted then, and what is due waits until another record is taken.
+        """
         row = self._row(record)
-        told = any("The Sekoia intake refuses the records" in line for _, line, _ in self.lines)
-        waits = row is not None and (row.looked_s is None or row.trouble is not None)
-        return told and waits and record.number in self.intake.refuses
+        lately = self.clock.now - 2 * HOUR_S
+        told = any(at >= lately and "The Sekoia intake refuses the records" in line for at, line, _ in self.lines)
+        return told and row is not None and not row.settled
 
     def _check_updates(self) -> None:
         for record in self.graph.records:
