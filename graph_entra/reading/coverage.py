@@ -21,7 +21,7 @@ Rows touch: the second in which one ends is the second in which the next begins,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -109,7 +109,8 @@ class Row:
         """The age at which it is looked at again; None after the last look."""
         return _NEXT_LOOK_S[self.looked_s]
 
-    def _like(self, other: Row) -> bool:
+    def is_like(self, other: Row) -> bool:
+        """Whether the same is known of both."""
         return (self.looked_s, self.brought, self.trouble) == (other.looked_s, other.brought, other.trouble)
 
 
@@ -150,7 +151,7 @@ class Coverage:
 
     def read_again(self) -> list[Stretch]:
         """What may be read again: of these stretches, and no others, the ledger has to know the records."""
-        return [(row.start_s, row.end_s) for row in self.rows if not row.settled]
+        return list(stretches(row for row in self.rows if not row.settled))
 
     def to_json(self) -> dict[str, Any]:
         """The form kept in ``context.json``: instants as Graph writes them, so that a person can read them."""
@@ -287,6 +288,22 @@ def undelivered(
     )
 
 
+def stretches(rows: Iterable[Row]) -> Iterator[Stretch]:
+    """The bounds of rows."""
+    return ((row.start_s, row.end_s) for row in rows)
+
+
+def together(bounds: Iterable[Stretch]) -> tuple[Stretch, ...]:
+    """Stretches in their order, those that touch as one."""
+    found: list[Stretch] = []
+    for start_s, end_s in bounds:
+        if found and found[-1][1] == start_s:
+            found[-1] = (found[-1][0], end_s)
+        else:
+            found.append((start_s, end_s))
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class Clipped:
     """What :func:`clip` found.
@@ -312,9 +329,11 @@ def clip(coverage: Coverage, now_s: int) -> Clipped:
     kept = [row for row in rows if row.end_s > oldest_s] or [replace(rows[-1], start_s=oldest_s, end_s=oldest_s)]
     return Clipped(
         Coverage(_merged(kept)),
-        _stretches(row for row in gone if row.looked_s is None),
+        together(stretches(row for row in gone if row.looked_s is None)),
         # A history that is first read when it is older than a day passes here before it is read once more.
-        _stretches(row for row in gone if row.looked_s not in (None, SETTLED_S) or (row.looked_s and row.trouble)),
+        together(
+            stretches(row for row in gone if row.looked_s not in (None, SETTLED_S) or (row.looked_s and row.trouble))
+        ),
     )
 
 
@@ -368,36 +387,26 @@ def _cut(rows: Iterable[Row], at_s: Iterable[int]) -> list[Row]:
 
 def _merged(rows: Iterable[Row]) -> tuple[Row, ...]:
     """The same map in as few rows as can be."""
-    merged = _join(rows, Row._like)  # noqa: SLF001 - of this file
+    merged = _join(rows)
     if len(merged) > MOST_ROWS:
         # As if every reading of these had brought something: they are read more often, never less.
         cautious = (row if row.trouble or row.looked_s is None else replace(row, brought=True) for row in merged)
-        merged = _join(cautious, Row._like)  # noqa: SLF001 - of this file
+        merged = _join(cautious)
     return tuple(merged)
 
 
-def _join(rows: Iterable[Row], alike: Callable[[Row, Row], bool]) -> list[Row]:
+def _join(rows: Iterable[Row]) -> list[Row]:
     merged: list[Row] = []
     for row in rows:
         if merged and row.start_s == row.end_s:
             continue  # nothing lies in it
         if merged and merged[-1].start_s == merged[-1].end_s:
             merged[-1] = replace(row, start_s=merged[-1].start_s)
-        elif merged and alike(merged[-1], row):
+        elif merged and merged[-1].is_like(row):
             merged[-1] = replace(merged[-1], end_s=row.end_s)
         else:
             merged.append(row)
     return merged
-
-
-def _stretches(rows: Iterable[Row]) -> tuple[Stretch, ...]:
-    found: list[Stretch] = []
-    for row in rows:
-        if found and found[-1][1] == row.start_s:
-            found[-1] = (found[-1][0], row.end_s)
-        else:
-            found.append((row.start_s, row.end_s))
-    return tuple(found)
 
 
 def _row_to_json(row: Row) -> dict[str, Any]:

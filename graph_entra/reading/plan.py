@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from graph_entra.reading.coverage import LOOKS, SETTLED_S, Coverage, Row
+from graph_entra.reading.coverage import LOOKS, SETTLED_S, Coverage, Row, stretches, together
 from graph_entra.streams import HOUR_S, Stretch, Window
 
 # What is due for a look waits until it is worth a request: so many seconds of it, or a page.
@@ -62,7 +62,7 @@ def look_window(
         end_of: sizes the window.
     """
     due = _due(_free(_due(coverage.rows, age_s, now_s), in_flight), age_s, now_s)
-    for start_s, end_s in _together((row.start_s, min(row.end_s, now_s - age_s)) for row in due):
+    for start_s, end_s in together((row.start_s, min(row.end_s, now_s - age_s)) for row in due):
         until_s = end_of(start_s, end_s)
         if until_s < end_s or end_s - start_s >= STEP_S[age_s] or now_s - age_s - start_s >= STEP_S[age_s]:
             return Window("look", start_s, until_s)
@@ -72,7 +72,7 @@ def look_window(
 def again_window(coverage: Coverage, in_flight: Sequence[Stretch], end_of: EndOf) -> Window | None:
     """Old history that is not settled: its last reading brought something new, so there may be more."""
     unsettled = (row for row in coverage.rows if row.looked_s == SETTLED_S and row.brought)
-    for start_s, end_s in _together(_stretches(_free(unsettled, in_flight))):
+    for start_s, end_s in together(stretches(_free(unsettled, in_flight))):
         return Window("again", start_s, end_of(start_s, end_s))
     return None
 
@@ -81,7 +81,7 @@ def round_window(coverage: Coverage, stretch: Stretch, in_flight: Sequence[Stret
     """The next window of a round through a stretch that was read already; None if the round is over."""
     known = (row for row in coverage.rows if row.looked_s is not None and not row.settled)
     parts = ((max(row.start_s, stretch[0]), min(row.end_s, stretch[1])) for row in _free(known, in_flight))
-    for start_s, end_s in _together(part for part in parts if part[0] < part[1]):
+    for start_s, end_s in together(part for part in parts if part[0] < part[1]):
         return Window("again", start_s, end_of(start_s, end_s))
     return None
 
@@ -133,21 +133,6 @@ def _free(wanted: Iterable[Row], in_flight: Sequence[Stretch]) -> list[Row]:
 def _due(rows: Iterable[Row], age_s: int, now_s: int) -> Iterable[Row]:
     """Those of these rows of which something has come to the age and was not looked at since."""
     return (row for row in rows if row.next_look_s == age_s and row.start_s < now_s - age_s)
-
-
-def _stretches(rows: Iterable[Row]) -> Iterable[Stretch]:
-    return ((row.start_s, row.end_s) for row in rows)
-
-
-def _together(stretches: Iterable[Stretch]) -> list[Stretch]:
-    """Stretches that touch, as one."""
-    found: list[Stretch] = []
-    for start_s, end_s in stretches:
-        if found and found[-1][1] == start_s:
-            found[-1] = (found[-1][0], end_s)
-        else:
-            found.append((start_s, end_s))
-    return found
 
 
 def _touches(row: Row, in_flight: Sequence[Stretch]) -> bool:
