@@ -85,7 +85,7 @@ def fetch(port: int, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Scraped:
     return Scraped(tmp_path_factory.mktemp("scraped"))
 
