@@ -368,6 +368,8 @@ class World:
         self._checked_lines = len(self.lines)
 
     def _check_readable(self, line: str, at: float) -> None:
+        if self.graph.mood.ends_early:
+            return  # amid a second, nothing tells that a chain has ended before its end
         for start, end in _TIMES.findall(line):
             bounds = datetime.fromisoformat(start).timestamp(), datetime.fromisoformat(end).timestamp()
             for record in self._missing():
@@ -419,14 +421,18 @@ class World:
             self._check_updates()
 
     def _waits_for_a_person(self, record: Shown) -> bool:
-        """Whether the intake refuses all that there is, a person is told so hourly, and the record is still to be read.
+        """Whether the intake refuses all that there is, a person was told, and the record is still to be read.
 
-        Nobody is convicted then, and what is due waits until another record is taken.
+        Nobody is convicted then, and what is due waits until another record is taken. One refused record is named with
+        its second; of several it is told hourly that it must be the intake.
         """
         row = self._row(record)
+        if row is None or row.settled:
+            return False
+        if record.number in self.intake.refuses and row.trouble is not None and row.trouble.delivery:
+            return row.trouble.told
         lately = self.clock.now - 2 * HOUR_S
-        told = any(at >= lately and "The Sekoia intake refuses the records" in line for at, line, _ in self.lines)
-        return told and row is not None and not row.settled
+        return any(at >= lately and "The Sekoia intake refuses the records" in line for at, line, _ in self.lines)
 
     def _check_updates(self) -> None:
         for record in self.graph.records:
