@@ -429,8 +429,9 @@ class World:
         row = self._row(record)
         if row is None or row.settled:
             return False
-        if record.number in self.intake.refuses and row.trouble is not None and row.trouble.delivery:
-            return row.trouble.told
+        named = row.trouble is not None and row.trouble.delivery and row.trouble.told
+        if record.number in self.intake.refuses and named:
+            return True
         lately = self.clock.now - 2 * HOUR_S
         return any(at >= lately and "The Sekoia intake refuses the records" in line for at, line, _ in self.lines)
 
