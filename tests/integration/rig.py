@@ -200,6 +200,8 @@ class Rig:
             signal.signal(number, handler)
         secrets, _ = await asyncio.to_thread(connector._get_secrets_from_server)
         connector.module.set_secrets(secrets)
+        # The SDK reads it when it is first asked for: another connector's may stand in the environment by then.
+        assert connector.configuration.intake_key
         run = Run(self, connector, tuple(given.get("sign_in_types", (AUDITS,))))
         told_to_stop = asyncio.Event()
         run.task = asyncio.create_task(connector.collect(told_to_stop))
