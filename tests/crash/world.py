@@ -368,8 +368,8 @@ class World:
         self._checked_lines = len(self.lines)
 
     def _check_readable(self, line: str, at: float) -> None:
-        if self.graph.mood.ends_early:
-            return  # amid a second, nothing tells that a chain has ended before its end
+        if self.graph.mood.ends_early or self.graph.mood.left_out:
+            return  # whether Graph holds back the very record that it cannot serve, nothing tells
         for start, end in _TIMES.findall(line):
             bounds = datetime.fromisoformat(start).timestamp(), datetime.fromisoformat(end).timestamp()
             for record in self._missing():
