@@ -282,7 +282,9 @@ def undelivered(
     trouble = Trouble(tries, again_s, why, told=told, delivery=True)
     return Coverage(
         _merged(
-            replace(row, trouble=trouble) if start_s <= row.start_s and row.end_s <= end_s else row
+            replace(row, trouble=_in_pages_of(row.trouble, trouble))
+            if start_s <= row.start_s and row.end_s <= end_s
+            else row
             for row in _cut(coverage.rows, (start_s, end_s))
         )
     )
@@ -344,9 +346,17 @@ def _read_row(row: Row, asked_s: int, new_at_s: Sequence[int]) -> Row:
     return Row(row.start_s, row.end_s, looked_s, brought)
 
 
+def _in_pages_of(before: Trouble | None, trouble: Trouble) -> Trouble:
+    """The intake's trouble beside Graph's: a second that holds both goes on in the pages that it is asked in."""
+    if before is None:
+        return trouble
+    return replace(trouble, page_records=before.page_records, newest_first=before.newest_first)
+
+
 def _fail_row(row: Row, now_s: int, why: str, *, served_elsewhere: bool, room: int) -> list[Row]:
     before = row.trouble
-    if before is None or before.delivery:
+    in_small_pages = before is not None and (before.page_records < PAGE_RECORDS or before.newest_first)
+    if before is None or (before.delivery and not in_small_pages):
         return [replace(row, trouble=Trouble(1, now_s + _FIRST_PAUSE_S, why))]
     tries = before.tries + 1
     if not served_elsewhere:

@@ -19,6 +19,7 @@ from graph_entra.errors import (
 )
 from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.reading.collector import MOST_PAGES, Reading
+from graph_entra.reading.coverage import stretches
 from graph_entra.reading.reader import MOST_RECORDS, Reader
 from graph_entra.reading.reports import Reports
 from graph_entra.telling.problem_log import ProblemLog
@@ -92,7 +93,8 @@ class Outcomes:
         self._problems.served(reader.key, reading.window.work)
         self._problems.stored()
         if reading.window.work == "troubled" and not _is_set_aside(reader, reading):
-            self._problems.readable(reader.key, (reading.window.start_s, reading.reached_s))
+            left = list(stretches(reader.coverage.troubled))
+            self._problems.readable(reader.key, (reading.window.start_s, reading.reached_s), left)
 
     async def _failed(self, reader: Reader, reading: Reading, error: Exception) -> None:
         now_s = self._clock.monotonic()

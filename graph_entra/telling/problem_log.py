@@ -23,7 +23,7 @@ WORKED_AFTER_S: Entra has denied tenants and applications for hours that were th
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePath
@@ -191,10 +191,10 @@ class ProblemLog:
             self._forget(lambda _, met: met[0] == stream and met[1] not in (None, "edge"))
             self._end(self._clock.monotonic())
 
-    def readable(self, stream: str, stretch: Stretch) -> None:
-        """A stretch that was troubled was read."""
+    def readable(self, stream: str, stretch: Stretch, left: Sequence[Stretch] = ()) -> None:
+        """A stretch that was troubled was read, and others are left: see :class:`StretchLog`."""
         with self._lock:
-            self._stretches.readable(stream, stretch)
+            self._stretches.readable(stream, stretch, left)
 
     def gap(self, stream: str, stretch: Stretch) -> None:
         """A stream is read again, after a time in which it was not; what is missing is read as history.

@@ -9,7 +9,7 @@ Of one stream, at most one line an hour of each: what comes in between is told w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -99,10 +99,20 @@ class StretchLog:
             "error",
         )
 
-    def readable(self, stream: str, stretch: Stretch) -> None:
-        """A stretch that was troubled or refused was read."""
+    def readable(self, stream: str, stretch: Stretch, left: Sequence[Stretch] = ()) -> None:
+        """A stretch that was troubled or refused was read.
+
+        Args:
+            stream: its key.
+            stretch: the bounds of the records' creation.
+            left: what is still troubled: it may have been told of as part of a larger stretch, which is not over then.
+        """
         of, now_s = self._streams.setdefault(stream, _OfStream()), self._clock.monotonic()
-        over = [one for one in of.troubled if _overlap(one.stretch, stretch)]
+        over = [
+            one
+            for one in of.troubled
+            if _overlap(one.stretch, stretch) and not any(_overlap(one.stretch, other) for other in left)
+        ]
         of.troubled = [one for one in of.troubled if one not in over]
         of.read += [one for one in over if one.told]
         if of.refused is not None and _within((of.refused.start_s, of.refused.end_s), stretch):
