@@ -178,6 +178,21 @@ async def test_a_data_path_that_another_process_holds_is_left_alone(rig: Rig) ->
     assert not (rig.folder / "context.json").exists()
 
 
+async def test_a_tenant_that_is_named_otherwise_goes_on(rig: Rig) -> None:
+    """By its domain instead of its id: the token states which it is, and nothing is read or delivered again."""
+    rig.fill(STREAM)
+    async with rig.collecting(STREAM) as run:
+        await run.complete()
+    environment, domain = rig.emulator.environment, rig.emulator.tenant.domain
+    rig.monkeypatch.setattr(
+        rig.emulator, "environment", lambda **given: environment(**given | {"module": {"tenant_id": domain}})
+    )
+    async with rig.collecting(STREAM) as run:
+        assert run.connector.module.configuration.tenant_id == domain
+        await run.complete()
+        assert run.complaints() == []
+
+
 async def test_a_restart_reads_on(rig: Rig) -> None:
     """An hour without it: the gap is read, nothing is repeated, and it is told."""
     rig.fill(STREAM)

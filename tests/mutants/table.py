@@ -273,6 +273,27 @@ _MICROSOFT: Final = (
         "{self.time_member} lt {graph_time(end_s)}",
         "tests/unit/test_streams.py::test_filter_of_a_v1_stream",
     ),
+    Mutant(
+        "Entra is asked again at once, whatever it asks",
+        "graph_entra/microsoft/login.py",
+        '            "retry_total": 0,\n',
+        '            "retry_total": 1,\n            "retry_status": 1,\n',
+        "tests/integration/real_time/test_login.py::test_entra_is_left_alone_as_long_as_it_asks[None-None]",
+    ),
+    Mutant(
+        "a token is seen where it is printed",
+        "graph_entra/microsoft/login.py",
+        "    text: str = field(repr=False)\n",
+        "    text: str\n",
+        "tests/integration/real_time/test_login.py::test_nothing_shows_what_is_secret[refused-secret]",
+    ),
+    Mutant(
+        "a record whose bytes are no UTF-8 does not say so",
+        "graph_entra/microsoft/pages.py",
+        "        return text[:-1] + _REPAIRED\n",
+        "        return text\n",
+        "tests/unit/test_pages.py::test_bytes_that_are_no_utf8",
+    ),
 )
 _DELIVERY: Final = (
     Mutant(
@@ -386,6 +407,13 @@ _DELIVERY: Final = (
         "self._patience = min(LONGEST_ANSWER_LIMIT_S / ANSWER_LIMIT_S, self._patience * 2)",
         "pass",
         "tests/integration/test_delivery.py::test_an_intake_that_has_timed_out_is_waited_for_longer",
+    ),
+    Mutant(
+        "half a surrogate pair is sent as another character",
+        "graph_entra/delivery/intake_http.py",
+        'return json.dumps(text, ensure_ascii=False).encode(errors="backslashreplace")',
+        'return json.dumps(text, ensure_ascii=False).encode(errors="replace")',
+        "tests/unit/test_intake.py::test_half_a_surrogate_pair_is_sent_as_the_half_that_it_is",
     ),
 )
 _SEKOIA: Final = (
@@ -564,6 +592,48 @@ _SEKOIA: Final = (
         '"".join(traceback.format_exception(*record.exc_info)).rstrip()',
         "tests/unit/test_library_output.py::test_a_traceback_is_no_way_around",
     ),
+    Mutant(
+        "the platform's placeholder is taken for a secret",
+        "graph_entra/sekoia/module.py",
+        '.get_secret_value().strip("*")}',
+        ".get_secret_value()}",
+        "tests/unit/test_validation.py::test_missing_secret[****-The platform did not hand over client_secret.]",
+    ),
+    Mutant(
+        "swapped ids are called an unknown tenant",
+        "graph_entra/sekoia/account_check.py",
+        "return SWAPPED if await home_clouds(settings.client_id) else NO_TENANT",
+        "return NO_TENANT",
+        "tests/integration/test_account_check.py::test_each_mistake_has_its_sentence[swapped ids]",
+    ),
+    Mutant(
+        "a platform that does not take the result makes the account check fail",
+        "graph_entra/sekoia/account_check.py",
+        "        except Exception as error:  # noqa: BLE001 - nobody is left to be told\n",
+        "        except ZeroDivisionError as error:\n",
+        "tests/unit/test_validation.py::test_a_platform_that_refuses_the_call",
+    ),
+    Mutant(
+        "one fault of the moment makes a configuration wrong",
+        "graph_entra/sekoia/account_check.py",
+        "if left == 0 or ",
+        "if True or ",
+        "tests/integration/test_account_check.py::test_faults_of_the_moment_are_asked_again",
+    ),
+    Mutant(
+        "who waits for a person is taken for dead",
+        "graph_entra/sekoia/lifecycle.py",
+        "        while not self._stop_event.wait(HEARTBEAT_EVERY_S):\n            self.heartbeat()\n",
+        "        self._stop_event.wait()\n",
+        "tests/unit/test_lifecycle.py::test_a_bad_configuration_is_said_once_and_waited_with",
+    ),
+    Mutant(
+        "another tenant's name for itself loses the state",
+        "graph_entra/sekoia/assembly.py",
+        "tenants = [token.tenant_id or application.tenant_id, application.tenant_id]",
+        "tenants = [application.tenant_id]",
+        "tests/integration/test_assembly.py::test_a_tenant_that_is_named_otherwise_goes_on",
+    ),
 )
 _STATE: Final = (
     Mutant(
@@ -649,6 +719,41 @@ _STATE: Final = (
         "self._mark = os.urandom(2).hex()",
         'self._mark = "0000"',
         "tests/integration/test_object_storage.py::test_two_processes_overwrite_nothing",
+    ),
+    Mutant(
+        "an S3 that is down is an empty one",
+        "graph_entra/state/bucket.py",
+        "            if path.exists():\n                raise\n",
+        "",
+        "tests/integration/test_object_storage.py::test_an_object_that_cannot_be_read_just_now_is_not_absent",
+    ),
+    Mutant(
+        "a crash while folding leaves what was folded twice",
+        "graph_entra/state/bucket.py",
+        "            if folds:\n",
+        "            if False:\n",
+        "tests/integration/test_object_storage.py::test_a_crash_while_folding",
+    ),
+    Mutant(
+        "what is written behind a torn batch is lost with it",
+        "graph_entra/state/ledger.py",
+        "                self._files.cut(name, file.size)\n",
+        "                pass\n",
+        "tests/unit/test_ledger.py::test_what_is_added_behind_a_torn_tail_is_kept",
+    ),
+    Mutant(
+        "what could not be read of an hour is forgotten without a copy",
+        "graph_entra/state/ledger.py",
+        "self._on_damage(self._files.set_aside(name, file.damage, content[: file.size]), file.damage)",
+        "self._files.delete(name)",
+        "tests/unit/test_ledger.py::test_an_unusable_file_is_set_aside_and_told",
+    ),
+    Mutant(
+        "a state of a later version is overwritten",
+        "graph_entra/state/context.py",
+        '            return "unknown-version"\n',
+        "            return None\n",
+        "tests/unit/test_context.py::test_a_file_that_cannot_be_used_is_set_aside_and_told",
     ),
 )
 _TELLING: Final = (
