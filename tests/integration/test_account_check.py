@@ -422,6 +422,15 @@ def test_discovery_that_names_the_cloud_is_believed(
     assert "clouds: us_gov_dod, not global." in validate(login_says(90002))["error"]
 
 
+def test_a_login_that_is_down_does_not_spoil_what_another_says(
+    validate: Callable[..., dict[str, Any]], emulator: Emulator
+) -> None:
+    """One cloud knows the tenant: it does not matter what a third would have said."""
+    emulator.proxy.hosts = frozenset(emulator.proxy.hosts - {"login.chinacloudapi.cn"})
+    told = validate(tenant_is(cloud="us_gov"))
+    assert told["error"].startswith("The tenant belongs to another of Microsoft's clouds: us_gov or us_gov_dod")
+
+
 @pytest.mark.parametrize(
     "gone",
     [

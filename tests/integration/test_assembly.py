@@ -1,16 +1,22 @@
 """What the assembly promises: the configuration reaches the reading, what is told, heartbeats, and how a run ends."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import orjson
 import pytest
 
+from graph_entra.errors import DataPathInUse
 from graph_entra.reading.graph_clock import GraphClock
 from graph_entra.reading.schedule import Schedule
 from graph_entra.sekoia.assembly import _unless_stopped, _until_stopped
 from graph_entra.sekoia.lifecycle import HEARTBEAT_EVERY_S
+from graph_entra.state.files import Files
+from graph_entra.streams import HOUR_S
 from tests.emulator import Fault
 from tests.integration.rig import Rig, assert_same
 
@@ -110,6 +116,35 @@ async def test_heartbeats_go_on_while_signing_in_fails(rig: Rig) -> None:
     rig.emulator.login.faults.clear()
 
 
+async def test_a_clock_that_is_not_graphs_is_not_believed(rig: Rig) -> None:
+    """What answers 503 in Graph's place may be a proxy whose clock is years ahead."""
+    rig.fill(STREAM, count=5)
+    graph = rig.emulator.graph
+    async with rig.collecting(STREAM) as run:
+        await run.complete()
+        dates, graph.dates = graph.dates, lambda: rig.clock.now() + timedelta(days=800)
+        graph.faults.inject(Fault.status(503), times=None)
+        await run.pass_time(10 * MINUTE_S)
+        assert abs(run.connector._graph_clock.difference_s) < 2
+        graph.dates = dates
+        graph.faults.clear()
+        await run.complete()
+
+
+async def test_the_sdks_figures_tell_refused_records_apart(rig: Rig) -> None:
+    """Five records, one of them refused: four are forwarded, one is discarded, and a line names it."""
+
+    *_, bad = [orjson.loads(text)["id"] for text in rig.fill(STREAM, count=5)]
+    rig.emulator.intake.refused = {bad: 400}
+    counted: Counter[str] = Counter()
+    async with rig.collecting(STREAM) as run:
+        for what in ("forwarded", "discarded"):
+            count = partial(lambda what, _key, number: counted.update({what: number}), what)
+            rig.monkeypatch.setattr(run.connector, f"put_{what}_events", count)
+        await run.until(lambda: run.said("the intake refuses record", bad, level="error"), "a line", HOUR_S)
+        assert counted == {"forwarded": 4, "discarded": 1}
+
+
 async def test_a_task_that_dies_ends_the_run_with_its_error(rig: Rig) -> None:
     """Not in silence: whoever runs the connector says it, and starts it again."""
 
@@ -126,6 +161,36 @@ async def test_a_task_that_dies_ends_the_run_with_its_error(rig: Rig) -> None:
 
     with pytest.raises(ZeroDivisionError):
         await run_it()
+
+
+async def test_a_data_path_that_another_process_holds_is_left_alone(rig: Rig) -> None:
+    """Both would deliver the same records: nothing is asked and nothing is written."""
+
+    async def run_it() -> None:
+        async with rig.collecting(STREAM) as run:
+            assert run.task is not None
+            await asyncio.wait([run.task], timeout=60)
+            assert run.task.done()
+
+    with Files(rig.folder, rig.clock).held(), pytest.raises(DataPathInUse):
+        await run_it()
+    assert rig.graph_requests == []
+    assert not (rig.folder / "context.json").exists()
+
+
+async def test_a_tenant_that_is_named_otherwise_goes_on(rig: Rig) -> None:
+    """By its domain instead of its id: the token states which it is, and nothing is read or delivered again."""
+    rig.fill(STREAM)
+    async with rig.collecting(STREAM) as run:
+        await run.complete()
+    environment, domain = rig.emulator.environment, rig.emulator.tenant.domain
+    rig.monkeypatch.setattr(
+        rig.emulator, "environment", lambda **given: environment(**given | {"module": {"tenant_id": domain}})
+    )
+    async with rig.collecting(STREAM) as run:
+        assert run.connector.module.configuration.tenant_id == domain
+        await run.complete()
+        assert run.complaints() == []
 
 
 async def test_a_restart_reads_on(rig: Rig) -> None:

@@ -270,6 +270,13 @@ async def test_an_intake_that_answers_after_37_s_whatever_the_size(desk: Desk) -
     assert len(desk.faults) == 1
 
 
+async def test_an_intake_that_has_timed_out_is_waited_for_longer(desk: Desk) -> None:
+    """The second time for a minute, however small the push is."""
+    desk.server.faults.inject(Fault.late(45), times=3)
+    await desk.deliver("a")
+    assert len(desk.faults) == 1
+
+
 async def test_an_intake_that_trickles_its_answer_holds_up_nobody_for_long(desk: Desk) -> None:
     """A byte every 10 s: the limit is on the whole answer, and another stream's record is delivered then."""
     desk.server.faults.inject(Fault.trickle(10))

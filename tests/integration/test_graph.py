@@ -129,6 +129,8 @@ async def test_an_empty_page_ends_nothing(rig: Rig) -> None:
         (Fault.status(400), PagingBroken, 1),
         (Fault.status(404), PagingBroken, 1),
         (Fault.status(410), PagingBroken, 1),
+        (Fault.foreign_link("graph.microsoft.com:444"), PagingBroken, 2),
+        (Fault.status(302, headers={"Location": "https://graph.microsoft.com/v1.0/elsewhere"}), GraphUnavailable, 1),
     ],
 )
 async def test_what_was_read_is_given_before_the_error(
@@ -189,8 +191,11 @@ async def test_no_answer_is_told_too(rig: Rig) -> None:
     """With status 0, how long it took, and no date."""
     rig.emulator.graph.faults.inject(Fault.stall(3600))
     async with asking(rig) as one:
-        with pytest.raises(WindowTooWide):
+        with pytest.raises(WindowTooWide) as raised:
             await one.pages(window(rig))
+        # The client's own error holds the request, and so the token.
+        assert raised.value.__cause__ is None
+        assert raised.value.__suppress_context__
         (answer,) = one.answers
         assert (answer.status, answer.date_s) == (0, None)
         assert answer.took_s == pytest.approx(330, abs=1)
@@ -207,6 +212,28 @@ async def test_the_next_page_is_fetched_while_the_last_is_worked_on(rig: Rig) ->
         await pages.aclose()
         await rig.clock.sleep(60)
         assert len(one.asked) == 2
+
+
+async def test_a_page_that_is_fetched_ahead_is_given_up_with_its_reader(rig: Rig) -> None:
+    """At once: nobody waits for its answer, and no request goes on behind a stop."""
+    rig.fill(STREAM.key, count=90)
+    rig.emulator.graph.faults.inject(Fault.stall(3600), after=1)
+    async with asking(rig) as one:
+        pages = one.graph.pages(STREAM, window(rig))
+        await anext(pages)
+        await rig.clock.sleep(10)
+        await pages.aclose()
+        assert [(answer.status, answer.took_s < 15) for answer in one.answers] == [(200, True), (0, True)]
+
+
+async def test_an_answer_that_trickles_ends(rig: Rig) -> None:
+    """A byte now and then does not prolong it."""
+    rig.fill(STREAM.key, count=1)
+    rig.emulator.graph.faults.inject(Fault.trickle(20))
+    async with asking(rig) as one:
+        with pytest.raises(WindowTooWide):
+            await one.pages(window(rig))
+        assert one.answers[0].took_s == pytest.approx(330, abs=1)
 
 
 @pytest.mark.parametrize("roles", [["AuditLog.Read.All"], []])

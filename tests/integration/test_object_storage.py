@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 from s3path import S3Path
 from sekoia_automation import constants, storage
 
+from graph_entra.errors import StorageFailed
 from graph_entra.records import Record
 from graph_entra.state.bucket import FOLD
 from graph_entra.state.context import CONTEXT_FILE, ContextStore
@@ -99,6 +100,22 @@ def test_files(folder: Path) -> None:
     aside = files.set_aside("a/b.bin", "damaged")
     assert files.read("a/b.bin") is None
     assert files.read(aside) == b"one two"
+
+
+def test_an_object_that_cannot_be_read_just_now_is_not_absent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """s3path raises the same OSError for both; an empty state would have everything delivered again."""
+    files = Files(folder, ManualClock(NOW_S))
+    files.replace("a.json", b"one")
+
+    def fails(_path: S3Path) -> bytes:
+        raise OSError("read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(S3Path, "read_bytes", fails)
+        with pytest.raises(StorageFailed):
+            files.read("a.json")
+        assert files.read("b.json") is None
+    assert files.read("a.json") == b"one"
 
 
 def test_context_is_saved_and_read_again(folder: Path) -> None:

@@ -96,6 +96,7 @@ def test_a_failed_write_is_told_and_made_up_for(house: House, monkeypatch: pytes
                 store.save_stream(key, {"n": 2})
     assert house.saved()["streams"] == {"a": {"n": 1}}
     store.save_stream("a", {"n": 2})
+    assert house.saved()["streams"] == {"a": {"n": 2}}
     store.save_stream("b", {"n": 2})
     assert house.saved()["streams"] == {"a": {"n": 2}, "b": {"n": 2}}
 

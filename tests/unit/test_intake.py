@@ -59,6 +59,11 @@ def test_what_is_sent_is_utf_8() -> None:
     assert body("k", ["名"]) == '{"intake_key":"k","jsons":["名"]}'.encode()
 
 
+def test_half_a_surrogate_pair_is_sent_as_the_half_that_it_is() -> None:
+    """UTF-8 has no bytes for it: it is escaped, and what stands beside it is not."""
+    assert body("k", ["\ud800名", "名"]) == '{"intake_key":"k","jsons":["\\ud800名","名"]}'.encode()
+
+
 def split(records: list[Record]) -> list[list[Record]]:
     """All batches of some records, when nothing goes wrong."""
     made, start = [], 0

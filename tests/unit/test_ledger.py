@@ -288,6 +288,14 @@ def test_a_changed_byte_makes_no_record_known(at: int, flip: int) -> None:
         assert len(house.damage) <= 1
 
 
+def test_a_batch_in_which_one_bit_is_another_is_not_believed(house: House) -> None:
+    """Or a record that nobody delivered would be known, and left out."""
+    house.write(damaged(three_frames(house)))
+    ledger = house.open()
+    assert [ledger.digest(record(n), NOW) for n in range(1, 7)] == [11, 12, 13, None, None, None]
+    assert [damage.why for damage in house.damage] == ["damaged"]
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [

@@ -343,6 +343,39 @@ def test_a_logs_api_that_is_down_stops_nothing(platform: Platform, connector: Qu
     running.stop()
 
 
+def test_lines_that_could_not_be_sent_wait(platform: Platform, connector: Quiet) -> None:
+    """They are sent with the next ones, in their order."""
+    platform.logs_down = True
+    connector.log("first", "error")
+    assert not connector._flush_logs()
+    connector.log("second", "error")
+    platform.logs_down = False
+    assert connector._flush_logs()
+    assert platform.levels("error") == ["first", "second"]
+
+
+def test_of_lines_that_wait_the_oldest_go(platform: Platform, connector: Quiet) -> None:
+    """Before they were tried, and after it."""
+    platform.logs_down = True
+    for _ in range(2):
+        for number in range(LOGS_KEPT + 5):
+            connector.log(f"line {number}", "error")
+        assert [line["message"] for line in connector._logs] == [f"line {number + 5}" for number in range(LOGS_KEPT)]
+        assert not connector._flush_logs()
+
+
+def test_the_last_lines_are_sent_before_the_end(
+    platform: Platform, connector: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends them otherwise may be at anything by then."""
+    monkeypatch.setattr(connector, "_send_logs", lambda: None)
+    running = Running(connector)
+    eventually(lambda: connector.collected)
+    connector.log("last", "error")
+    running.stop()
+    assert platform.levels("error") == ["last"]
+
+
 def test_a_logs_api_that_stalls_stops_nothing(platform: Platform, connector: Quiet) -> None:
     """A request that hangs for minutes: lines are taken meanwhile, and none is lost."""
     platform.logs_stall.clear()

@@ -241,6 +241,19 @@ def test_a_place_whose_record_the_intake_still_refuses_is_not_called_read(desk: 
     assert desk.problems.of("readable") == []
 
 
+def test_a_record_that_the_intake_refuses_for_long_is_told_as_set_aside(desk: Desk) -> None:
+    """Neither in silence, nor as lost."""
+    collector = desk.collectors[0]
+    collector.coverage = coverage_rules.undelivered(
+        collector.coverage, (START, START + 1), NOW + 150, 4, "the intake answered 400 to record a", told=True
+    )
+    reading = Reading(Window("unread", *PLACE), NOW, PLACE[1], pages=1, aside=[*collector.coverage.troubled])
+    asyncio.run(desk.outcomes.ended(desk.reader, reading))
+    ((stream, stretch, why, _),) = desk.problems.of("troubled")
+    assert (stream, stretch, why) == (desk.reader.key, (START, START + 1), "the intake answered 400 to record a")
+    assert desk.problems.of("lost") == []
+
+
 # Waiting
 
 

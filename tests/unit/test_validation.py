@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 import requests
+from sekoia_automation.exceptions import SendEventError
 
 from graph_entra.errors import GraphRefused, GraphUnavailable, LoginUnavailable, Throttled, WindowTooWide
 from graph_entra.microsoft.login import LOGIN_TIMEOUT_S, Token
@@ -23,7 +24,6 @@ from tests.unit.virtual_time import VirtualLoop
 
 CONFIGURATION = {"tenant_id": "t", "client_id": "c", "client_secret": "s", "cloud": "global"}
 FOR_EVER_S = 1e6
-TOKEN = Token("h.p.s", None, frozenset({"AuditLog.Read.All"}), 0.0)
 
 
 class Clock:
@@ -63,6 +63,7 @@ class SlowGraph:
     """Microsoft's side: each question takes so long, and then fails or not."""
 
     login_s = graph_s = 0.0
+    roles: frozenset[str] | None = frozenset({"AuditLog.Read.All"})
     login_fault: Exception | None = None
     graph_fault: Exception | None = None
 
@@ -73,7 +74,7 @@ class SlowGraph:
         await asyncio.sleep(self.login_s)
         if self.login_fault is not None:
             raise self.login_fault
-        return TOKEN
+        return Token("h.p.s", None, self.roles, 0.0)
 
     async def one(self, _stream: Any) -> None:
         await asyncio.sleep(self.graph_s)
@@ -211,6 +212,38 @@ def test_a_platform_that_refuses_the_call(
     assert f"The platform could not be asked for the configuration: it answered {status}." in caplog.text
     assert f"The platform could not be told the result: it answered {status}." in caplog.text
     assert "platform's-token" not in caplog.text
+
+
+def test_what_the_platform_refuses_shows_no_token(validator: GraphEntraAccountValidator, callback: Callback) -> None:
+    """The error does not come from the request, which holds the platform's token."""
+    callback.status = 401
+    with pytest.raises(SendEventError) as raised:
+        validator._send_request({})
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("roles", "says"),
+    [
+        (None, "Graph forbids the application to read this log"),
+        (frozenset({"AuditLog.Read.All"}), "Graph forbids the application to read this log"),
+        (frozenset({"Mail.Read"}), "The application may not read the logs: AuditLog.Read.All is not among"),
+        (frozenset(), "The application has no permission that an administrator has consented to."),
+    ],
+)
+def test_a_missing_permission_is_said_of_a_token_that_states_its_permissions(
+    validator: GraphEntraAccountValidator,
+    slow: type[SlowGraph],
+    callback: Callback,
+    roles: frozenset[str] | None,
+    says: str,
+) -> None:
+    """Microsoft calls tokens opaque: one that cannot be read does not show that a permission is not there."""
+    slow.roles = roles
+    slow.graph_fault = GraphRefused(403, "Authorization_RequestDenied", "")
+    validator.execute()
+    assert callback.told[-1]["error"].startswith(says)
 
 
 def test_an_unknown_error_is_an_answer_without_its_text(
