@@ -69,7 +69,7 @@ class Taken:
         cut: ids of records that were too long and are delivered in part.
         repaired: ids of records that held bytes that are no UTF-8, which are spelled out in what was delivered.
         refused: ids of records that the intake refuses, with its status; they are kept in ``refused.jsonl``.
-        newest_s: creation of the newest record delivered, None if none was.
+        newest_s: creation of the newest record delivered, of those that are not dated in the future; None if none was.
     """
 
     stream: str

@@ -292,7 +292,7 @@ class Collector:
     def _fresh(self, records: Sequence[Record], now_s: int, reading: Reading, new_at_s: list[int]) -> _Fresh:
         """The records that have to be pushed."""
         work = reading.window.work
-        fresh = _Fresh(self.stream.key, work)
+        fresh = _Fresh(self.stream.key, work, now_s)
         of_this_page: dict[int, int] = {}
         texts: dict[int, str] = {}
         seen_s: list[int] = []
@@ -380,6 +380,7 @@ class _Fresh:
 
     stream: str
     work: Work
+    now_s: int
     records: list[Record] = field(default_factory=list)
     new: set[int] = field(default_factory=set)
     cut: set[int] = field(default_factory=set)
@@ -387,6 +388,8 @@ class _Fresh:
     def taken(self, batch: Sequence[Record], refused: tuple[str, int] | None = None) -> Taken:
         """What to tell of a batch that was delivered and noted."""
         new = sum(record.identity in self.new for record in batch)
+        # One that is dated in the future says nothing of how late the others come.
+        created_s = [record.created_s for record in batch if record.created_s is not None]
         return Taken(
             self.stream,
             self.work,
@@ -397,7 +400,7 @@ class _Fresh:
             cut=[record.id or "(no id)" for record in batch if record.identity in self.cut],
             repaired=[record.id or "(no id)" for record in batch if record.repaired],
             refused=[refused] if refused else [],
-            newest_s=max((record.created_s for record in batch if record.created_s is not None), default=None),
+            newest_s=max((at_s for at_s in created_s if at_s <= self.now_s), default=None),
         )
 
 

@@ -92,7 +92,7 @@ class Outcomes:
         reader.refusals.pop(reading.window.start_s, None)
         self._problems.served(reader.key, reading.window.work)
         self._problems.stored()
-        if reading.window.work == "troubled" and not _is_set_aside(reader, reading):
+        if reading.window.work == "troubled":
             left = list(stretches(reader.coverage.troubled))
             self._problems.readable(reader.key, (reading.window.start_s, reading.reached_s), left)
 
@@ -165,10 +165,3 @@ class Outcomes:
             reader.refusals[row.start_s] += 1
             if reader.refusals[row.start_s] >= REFUSED_TIMES:
                 self._problems.refused_stretch(reader.key, (row.start_s, row.end_s))
-
-
-def _is_set_aside(reader: Reader, reading: Reading) -> bool:
-    """Whether something of what was read is still set aside: the intake refuses a record of it."""
-    return any(
-        row.start_s < reading.reached_s and reading.window.start_s < row.end_s for row in reader.coverage.troubled
-    )

@@ -25,7 +25,7 @@ from graph_entra.records import Taken
 from graph_entra.sekoia import credential_watch
 from graph_entra.sekoia.configuration import EntraConnectorConfiguration
 from graph_entra.sekoia.lifecycle import HEARTBEAT_EVERY_S, RESTART_AFTER_S, Lifecycle
-from graph_entra.state.context import ContextStore
+from graph_entra.state.context import CONTEXT_FILE, ContextStore
 from graph_entra.state.files import Files
 from graph_entra.state.refused import RefusedRecords
 from graph_entra.streams import HOUR_S, LOOK_AGES, Stream
@@ -79,6 +79,8 @@ class EntraConnector(IntakeHttp, Lifecycle):
             on_date=self._graph_clock.seen,
         )
         with files.held():
+            # Made after the first login: if this one fails, it is not the configuration that never worked.
+            self._problems.worked = files.read(CONTEXT_FILE) is not None
             async with login:
                 token = await _unless_stopped(self._sign_in(login), told_to_stop)
                 if token is not None:

@@ -108,16 +108,12 @@ class StretchLog:
             left: what is still troubled: it may have been told of as part of a larger stretch, which is not over then.
         """
         of, now_s = self._streams.setdefault(stream, _OfStream()), self._clock.monotonic()
-        over = [
-            one
-            for one in of.troubled
-            if _overlap(one.stretch, stretch) and not any(_overlap(one.stretch, other) for other in left)
-        ]
+        over = [one for one in of.troubled if _overlap(one.stretch, stretch) and not _overlaps(one.stretch, left)]
         of.troubled = [one for one in of.troubled if one not in over]
         of.read += [one for one in over if one.told]
-        if of.refused is not None and _within((of.refused.start_s, of.refused.end_s), stretch):
-            bounds = _grown_bounds(of.refused)
-            self._log(f"{stream}: records created {bounds}, which Graph refused, are read now.", "info")
+        refused = [(of.refused.start_s, of.refused.end_s)] if of.refused is not None else []
+        if any(_within(one, stretch) and not _overlaps(one, left) for one in refused):
+            self._log(f"{stream}: records created {_bounds(refused)}, which Graph refused, are read now.", "info")
             of.refused = None
         if not of.read or (of.troubled and now_s - of.told_s < REPEAT_S):
             return
@@ -199,6 +195,10 @@ def _grown_bounds(what: _Growing) -> str:
 def _overlap(one: Stretch, other: Stretch) -> bool:
     """Whether two stretches share more than an end."""
     return one == other or (one[0] < other[1] and other[0] < one[1])
+
+
+def _overlaps(one: Stretch, others: Iterable[Stretch]) -> bool:
+    return any(_overlap(one, other) for other in others)
 
 
 def _within(inner: Stretch, outer: Stretch) -> bool:

@@ -401,6 +401,10 @@ def never_in_smaller_pages(patch: Patch) -> None:
     patch.setattr(coverage, "_fail_row", fail_row)
 
 
+def large_pages_again_beside_a_refused_record(patch: Patch) -> None:
+    patch.setattr(coverage, "_in_pages_of", lambda before, trouble: trouble)
+
+
 def never_asked_again(patch: Patch) -> None:
     patch.setattr(plan, "troubled_window", lambda *args: None)
 
@@ -432,7 +436,7 @@ def back_off_never_over(patch: Patch) -> None:
 
 
 def read_now_while_it_is_refused(patch: Patch) -> None:
-    patch.setattr(outcomes, "_is_set_aside", lambda reader, reading: False)
+    patch.setattr(outcomes, "stretches", lambda rows: [])
 
 
 def an_earlier_process_forgotten(patch: Patch) -> None:
@@ -549,6 +553,7 @@ MUTANTS: Final[Mapping[Apply, Story]] = {
     blamed_without_evidence: stories.no_evidence_no_blame,
     never_divided: stories.one_record_spoils_history_with_500,
     never_in_smaller_pages: stories.one_record_spoils_a_crowded_second,
+    large_pages_again_beside_a_refused_record: stories.a_refused_record_and_one_that_spoils_in_one_second,
     never_asked_again: stories.one_record_spoils_history_with_400,
     waits_ten_minutes_to_halve: stories.one_record_spoils_history_with_500,
     polls_across_a_place_in_trouble: stories.one_record_spoils_polls_with_400,

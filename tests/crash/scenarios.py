@@ -141,6 +141,20 @@ def one_record_spoils_a_crowded_second() -> None:
         world.run_out(2)
 
 
+def a_refused_record_and_one_that_spoils_in_one_second() -> None:
+    """Of three records of one second the intake refuses one and Graph cannot serve the next: the third comes."""
+    with closing(World()) as world:
+        world.start()
+        at = math.floor(world.clock.now)
+        refused, spoiled, good = (
+            world.graph.add(at + 0.1 + index * 0.1, spoils="500" if index == 1 else None) for index in range(3)
+        )
+        world.intake.refuses = {refused.number}
+        world.run(2 * HOUR_S)
+        _must("neighbour", good.number in world.delivered, world.coverage().troubled)
+        _must("spoiled", spoiled.number not in world.delivered)
+
+
 def the_intake_refuses_a_record_that_is_alone() -> None:
     """On a quiet stream one record is refused for its content: it is kept and named, and everything else goes on."""
     with closing(World(history_s=3 * HOUR_S)) as world:
@@ -935,6 +949,7 @@ def the_youngest_look_gives_way() -> None:
 GRAPH_STORIES: Final[tuple[Story, ...]] = (
     one_record_spoils_history_with_500,
     one_record_spoils_history_with_400,
+    a_refused_record_and_one_that_spoils_in_one_second,
     one_record_spoils_history_with_half_a_page,
     one_record_spoils_polls_with_500,
     one_record_spoils_polls_with_400,

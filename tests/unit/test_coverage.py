@@ -170,6 +170,21 @@ def test_in_one_second_the_pages_get_smaller_and_then_come_from_the_other_end() 
     ]
 
 
+def test_a_refused_record_beside_one_that_cannot_be_served_hides_nothing_behind_it() -> None:
+    """In one second: the pages get smaller all the same, though the intake refuses what the first of them holds."""
+    bad = (NOW - 10, NOW - 9)
+    coverage = Coverage((Row(NOW - 100, NOW - 10, 0), Row(*bad), Row(NOW - 9, NOW, 0)))
+    asked = []
+    for _ in range(6):
+        coverage = rules.undelivered(coverage, bad, NOW, 1, "400")
+        for _ in range(2):
+            coverage, _ = rules.failed(coverage, bad, NOW, WHY, served_elsewhere=True)
+            trouble = coverage.troubled[0].trouble
+            assert trouble is not None
+            asked.append((trouble.page_records, trouble.newest_first))
+    assert asked[:6] == [(PAGE_RECORDS, False), (100, False), (10, False), (1, False), (1, True), (PAGE_RECORDS, False)]
+
+
 def test_without_anything_served_elsewhere_no_place_is_blamed() -> None:
     """While Graph is down altogether nothing is divided and nothing is told, and it is asked again soon."""
     coverage, pauses = rules.begin(NOW, DAY_S), []

@@ -227,7 +227,7 @@ def test_a_second_that_is_never_served_is_told_once(desk: Desk) -> None:
     collector = desk.collectors[0]
     collector.coverage = coverage_rules.read(collector.coverage, (START, START + 1), int(desk.clock.time()), [])
     asyncio.run(desk.outcomes.ended(desk.reader, Reading(window, NOW, START + 1, pages=1)))
-    assert desk.problems.of("readable") == [("interactiveUser", (START, START + 1))]
+    assert desk.problems.of("readable") == [("interactiveUser", (START, START + 1), [])]
 
 
 def test_a_place_whose_record_the_intake_still_refuses_is_not_called_read(desk: Desk) -> None:
@@ -238,7 +238,7 @@ def test_a_place_whose_record_the_intake_still_refuses_is_not_called_read(desk: 
     )
     window = Window("troubled", START, START + 1)
     asyncio.run(desk.outcomes.ended(desk.reader, Reading(window, NOW, START + 1, pages=1)))
-    assert desk.problems.of("readable") == []
+    assert desk.problems.of("readable") == [("interactiveUser", (START, START + 1), [(START, START + 1)])]
 
 
 def test_a_record_that_the_intake_refuses_for_long_is_told_as_set_aside(desk: Desk) -> None:

@@ -533,6 +533,15 @@ def test_a_troubled_stretch_is_told_once(desk: Desk) -> None:
     assert desk.problems.open() == {}
 
 
+def test_a_stretch_that_was_told_as_one_is_over_when_all_of_it_is_read(desk: Desk) -> None:
+    """A part that is read makes no line as long as another part is left."""
+    desk.problems.troubled(ONE, (START_S, START_S + 100), "the intake answered 400", 3600)
+    desk.problems.readable(ONE, (START_S + 40, START_S + 100), [(START_S, START_S + 40)])
+    assert len(desk.lines) == 1
+    desk.problems.readable(ONE, (START_S, START_S + 40))
+    assert "to 2026-11-18T11:08:20Z, which could not be read" in desk.lines[1][1]
+
+
 def test_many_troubled_stretches_are_few_lines(desk: Desk) -> None:
     """A hundred seconds that cannot be read, found one after the other: two lines, the second an hour later."""
     for second in range(0, 200, 2):
