@@ -282,9 +282,7 @@ def undelivered(
     trouble = Trouble(tries, again_s, why, told=told, delivery=True)
     return Coverage(
         _merged(
-            replace(row, trouble=_in_pages_of(row.trouble, trouble))
-            if start_s <= row.start_s and row.end_s <= end_s
-            else row
+            _undelivered_row(row, trouble) if start_s <= row.start_s and row.end_s <= end_s else row
             for row in _cut(coverage.rows, (start_s, end_s))
         )
     )
@@ -346,11 +344,12 @@ def _read_row(row: Row, asked_s: int, new_at_s: Sequence[int]) -> Row:
     return Row(row.start_s, row.end_s, looked_s, brought)
 
 
-def _in_pages_of(before: Trouble | None, trouble: Trouble) -> Trouble:
+def _undelivered_row(row: Row, trouble: Trouble) -> Row:
     """The intake's trouble beside Graph's: a second that holds both goes on in the pages that it is asked in."""
-    if before is None:
-        return trouble
-    return replace(trouble, page_records=before.page_records, newest_first=before.newest_first)
+    before = row.trouble
+    if before is not None:
+        trouble = replace(trouble, page_records=before.page_records, newest_first=before.newest_first)
+    return replace(row, trouble=trouble)
 
 
 def _fail_row(row: Row, now_s: int, why: str, *, served_elsewhere: bool, room: int) -> list[Row]:

@@ -402,7 +402,7 @@ def never_in_smaller_pages(patch: Patch) -> None:
 
 
 def large_pages_again_beside_a_refused_record(patch: Patch) -> None:
-    patch.setattr(coverage, "_in_pages_of", lambda before, trouble: trouble)
+    patch.setattr(coverage, "_undelivered_row", lambda row, trouble: replace(row, trouble=trouble))
 
 
 def never_asked_again(patch: Patch) -> None:
