@@ -392,7 +392,7 @@ _DELIVERY: Final = (
         "graph_entra/delivery/intake.py",
         "        if batch_bytes > MAX_BATCH_BYTES and end > start:\n            break\n",
         "",
-        "tests/unit/test_intake.py::test_batches_are_bounded_and_as_large_as_they_may_be",
+        "tests/unit/test_intake.py::test_the_bounds_are_those_of_the_intake",
     ),
     Mutant(
         "a record that is cut does not say so",
