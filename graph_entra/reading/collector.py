@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -25,6 +25,8 @@ from graph_entra.errors import (
 )
 from graph_entra.reading import coverage as coverage_rules
 from graph_entra.reading.coverage import Coverage, Row
+from graph_entra.reading.order import Order
+from graph_entra.reading.turn import Turn
 from graph_entra.records import Page, Record, Taken
 from graph_entra.state.context import ContextStore
 from graph_entra.state.files import Files
@@ -138,7 +140,7 @@ class Collector:
         self._prefer_again_s = 0.0
         self._ledger = Ledger(files, stream, on_damage)
         # Windows of a stream that are in flight together take turns: two may hold the same record.
-        self._turn = _Turn()
+        self._turn = Turn()
         # The most records on a page that others followed: Graph's pages may hold fewer than were asked for.
         self._fullest = 0
         # When a poll was last begun, and when the clock had stepped by days at one, by Graph's clock.
@@ -211,7 +213,7 @@ class Collector:
 
     async def _read(self, stream: Stream, window: Window) -> Reading:
         reading = Reading(window, int(self._now_s()), window.start_s)
-        order = _Order(window)
+        order = Order(window)
         new_at_s: list[int] = []
         try:
             async with aclosing(self._source.pages(stream, window)) as pages:
@@ -238,7 +240,7 @@ class Collector:
             reading.error = error
         return reading
 
-    def _reached_s(self, window: Window, order: _Order, page: Page, *, is_last: bool) -> int | None:
+    def _reached_s(self, window: Window, order: Order, page: Page, *, is_last: bool) -> int | None:
         """Up to where everything has been read once this page is delivered; None if that is not known."""
         in_order_s = order.reached_s(page)
         if not is_last or page.broken is not None:
@@ -416,65 +418,6 @@ def _place(suspect: Suspect, stretch: Stretch) -> Stretch:
     """What has to be read again to have a record again: its second, if what was read holds it."""
     at_s = suspect.record.created_s
     return (at_s, at_s + 1) if at_s is not None and stretch[0] <= at_s <= stretch[1] else stretch
-
-
-class _Turn:
-    """Whose page is delivered next: new records go first, or a slow intake would have them wait behind history."""
-
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._urgent = 0
-
-    @asynccontextmanager
-    async def of(self, work: Work) -> AsyncGenerator[None]:
-        """A turn for this work."""
-        if work == "edge":
-            self._urgent += 1
-            try:
-                await self._lock.acquire()
-            finally:
-                self._urgent -= 1
-        else:
-            await self._lock.acquire()
-            while self._urgent:
-                # To the end of the queue, in which the urgent one stands.
-                self._lock.release()
-                await self._lock.acquire()
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-
-class _Order:
-    """Whether the pages of a window came in ascending order so far: only then may what was read follow them.
-
-    A page whose records all have one time proves no order, and one with a time outside the window proves disorder.
-    """
-
-    def __init__(self, window: Window) -> None:
-        self._window = window
-        self._last_s = float(window.start_s)
-        self._pages = 0
-        self._rose = False
-        self._kept = not window.newest_first
-
-    def reached_s(self, page: Page) -> int | None:
-        """Up to where everything has been read once this page is delivered; None if that is not known."""
-        if page.records and self._kept:
-            first, last = page.first_time, page.last_time
-            self._kept = (
-                page.ordered
-                and first is not None
-                and last is not None
-                and self._last_s <= first.timestamp()
-                and last.timestamp() <= self._window.end_s
-            )
-            if self._kept and first is not None and last is not None:
-                self._rose = self._rose or first < last or (self._pages > 0 and self._last_s < first.timestamp())
-                self._pages += 1
-                self._last_s = last.timestamp()
-        return int(self._last_s) if self._kept and self._rose else None
 
 
 async def _finish(work: Coroutine[object, object, None]) -> None:

@@ -191,7 +191,7 @@ class ProblemLog:
             self._forget(lambda _, met: met[0] == stream and met[1] not in (None, "edge"))
             self._end(self._clock.monotonic())
 
-    def readable(self, stream: str, stretch: Stretch, left: Sequence[Stretch] = ()) -> None:
+    def readable(self, stream: str, stretch: Stretch, left: Sequence[Stretch]) -> None:
         """A stretch that was troubled was read, and others are left: see :class:`StretchLog`."""
         with self._lock:
             self._stretches.readable(stream, stretch, left)

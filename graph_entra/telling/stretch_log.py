@@ -42,6 +42,10 @@ class _Growing:
     told_s: float | None = None
     told_end_s: int = 0
 
+    @property
+    def stretch(self) -> Stretch:
+        return self.start_s, self.end_s
+
 
 @dataclass(slots=True)
 class _OfStream:
@@ -99,7 +103,7 @@ class StretchLog:
             "error",
         )
 
-    def readable(self, stream: str, stretch: Stretch, left: Sequence[Stretch] = ()) -> None:
+    def readable(self, stream: str, stretch: Stretch, left: Sequence[Stretch]) -> None:
         """A stretch that was troubled or refused was read.
 
         Args:
@@ -111,9 +115,11 @@ class StretchLog:
         over = [one for one in of.troubled if _overlap(one.stretch, stretch) and not _overlaps(one.stretch, left)]
         of.troubled = [one for one in of.troubled if one not in over]
         of.read += [one for one in over if one.told]
-        refused = [(of.refused.start_s, of.refused.end_s)] if of.refused is not None else []
-        if any(_within(one, stretch) and not _overlaps(one, left) for one in refused):
-            self._log(f"{stream}: records created {_bounds(refused)}, which Graph refused, are read now.", "info")
+        refused = of.refused
+        if refused is not None and _within(refused.stretch, stretch) and not _overlaps(refused.stretch, left):
+            self._log(
+                f"{stream}: records created {_bounds([refused.stretch])}, which Graph refused, are read now.", "info"
+            )
             of.refused = None
         if not of.read or (of.troubled and now_s - of.told_s < REPEAT_S):
             return
@@ -149,9 +155,9 @@ class StretchLog:
                 continue
             if of.lost is not None and of.lost.last_s >= since_s:
                 self._finish(stream, of.lost)
-                said.append(f"lost: {stream} records created {_grown_bounds(of.lost)}, which Graph no longer keeps")
+                said.append(f"lost: {stream} records created {_bounds([of.lost.stretch])}, which Graph no longer keeps")
             if of.refused is not None:
-                said.append(f"Graph refuses {stream} records created {_grown_bounds(of.refused)}")
+                said.append(f"Graph refuses {stream} records created {_bounds([of.refused.stretch])}")
             if of.troubled:
                 bounds = _bounds(one.stretch for one in of.troubled)
                 said.append(f"{stream} records created {bounds} cannot be read at present")
@@ -172,7 +178,7 @@ class StretchLog:
             return
         what.told_s, what.told_end_s = now_s, what.end_s
         clause = f": {why}" if why else ""
-        self._log(f"{stream}: records created {_grown_bounds(what)} {became}{clause}. {_ELSEWHERE}", "error")
+        self._log(f"{stream}: records created {_bounds([what.stretch])} {became}{clause}. {_ELSEWHERE}", "error")
 
     def _finish(self, stream: str, lost: _Growing) -> None:
         """Tell all of a loss at the end of the problem that caused it, whatever the hour."""
@@ -186,10 +192,6 @@ def _bounds(stretches: Iterable[Stretch]) -> str:
     if len(known) <= MOST_NAMED:
         return named
     return f"in {len(known)} stretches, of which the first are {named}"
-
-
-def _grown_bounds(what: _Growing) -> str:
-    return f"from {graph_time(what.start_s)} to {graph_time(what.end_s)}"
 
 
 def _overlap(one: Stretch, other: Stretch) -> bool:

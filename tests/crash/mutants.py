@@ -21,6 +21,7 @@ from graph_entra.reading import collector, coverage, outcomes, plan, polls, sche
 from graph_entra.reading.collector import MOST_PAGES, Collector, Reading
 from graph_entra.reading.coverage import Clipped, Coverage, Row
 from graph_entra.reading.graph_clock import GraphClock
+from graph_entra.reading.order import Order
 from graph_entra.reading.polls import Polls
 from graph_entra.reading.reader import Backoff, Reader
 from graph_entra.reading.schedule import Schedule
@@ -306,16 +307,16 @@ def an_unordered_page_counts(patch: Patch) -> None:
     def reached_s(self: Any, page: Page) -> int | None:
         return max((record.created_s for record in page.records if record.created_s is not None), default=None)
 
-    patch.setattr(collector._Order, "reached_s", reached_s)
+    patch.setattr(Order, "reached_s", reached_s)
 
 
 def a_record_of_2099_counts(patch: Patch) -> None:
-    real = collector._Order.__init__
+    real = Order.__init__
 
     def init(self: Any, window: Window) -> None:
         real(self, replace(window, end_s=2**40))
 
-    patch.setattr(collector._Order, "__init__", init)
+    patch.setattr(Order, "__init__", init)
 
 
 def a_broken_page_is_whole(patch: Patch) -> None:

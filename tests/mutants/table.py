@@ -887,7 +887,7 @@ _READING: Final = (
     ),
     Mutant(
         "new records wait behind history for a slow intake",
-        "graph_entra/reading/collector.py",
+        "graph_entra/reading/turn.py",
         "            while self._urgent:\n",
         "            while False:\n",
         "tests/unit/test_collector.py::test_new_records_do_not_queue_behind_history_for_a_slow_intake",

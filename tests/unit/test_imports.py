@@ -22,7 +22,7 @@ ROOMS: dict[str, frozenset[str]] = {
 # What every room shares, beside the rooms. They know only each other.
 NOUNS = frozenset({"clock", "errors", "records", "streams"})
 # These do no I/O and read no clock: `now` comes in as a value. They see the nouns, each other, and this of the library.
-PURE = ("streams", "reading/coverage", "reading/plan")
+PURE = ("streams", "reading/coverage", "reading/order", "reading/plan")
 PURE_MAY_IMPORT = frozenset(
     {
         "__future__",

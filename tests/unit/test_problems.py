@@ -522,7 +522,7 @@ def test_a_troubled_stretch_is_told_once(desk: Desk) -> None:
             "60 min and hourly, for as long as Graph keeps them; a line says when they are read.",
         )
     ]
-    desk.problems.readable(ONE, (START_S, START_S + 1))
+    desk.problems.readable(ONE, (START_S, START_S + 1), [])
     assert desk.lines[1:] == [
         (
             "info",
@@ -538,7 +538,7 @@ def test_a_stretch_that_was_told_as_one_is_over_when_all_of_it_is_read(desk: Des
     desk.problems.troubled(ONE, (START_S, START_S + 100), "the intake answered 400", 3600)
     desk.problems.readable(ONE, (START_S + 40, START_S + 100), [(START_S, START_S + 40)])
     assert len(desk.lines) == 1
-    desk.problems.readable(ONE, (START_S, START_S + 40))
+    desk.problems.readable(ONE, (START_S, START_S + 40), [])
     assert "to 2026-11-18T11:08:20Z, which could not be read" in desk.lines[1][1]
 
 
@@ -553,7 +553,7 @@ def test_many_troubled_stretches_are_few_lines(desk: Desk) -> None:
     assert "in 99 stretches, of which the first are from 2026-11-18T11:06:42Z to" in desk.lines[1][1]
     assert desk.problems.open() == {"troubled": 100}
     for second in range(0, 200, 2):
-        desk.problems.readable(ONE, (START_S + second, START_S + second + 1))
+        desk.problems.readable(ONE, (START_S + second, START_S + second + 1), [])
     assert desk.levels() == ["error", "error", "info"]
 
 
@@ -562,9 +562,9 @@ def test_what_was_not_told_is_not_told_to_be_over(desk: Desk) -> None:
     desk.problems.troubled(ONE, (START_S, START_S + 1), "500", 3600)
     desk.problems.troubled(ONE, (START_S + 10, START_S + 11), "500", 3600)
     desk.clock.advance(HOUR_S)
-    desk.problems.readable(ONE, (START_S + 10, START_S + 11))
+    desk.problems.readable(ONE, (START_S + 10, START_S + 11), [])
     assert desk.levels() == ["error"]
-    desk.problems.readable(ONE, (START_S, START_S + 1))
+    desk.problems.readable(ONE, (START_S, START_S + 1), [])
     assert desk.levels() == ["error", "info"]
     assert "12:06:50" not in desk.lines[-1][1]
 
@@ -572,7 +572,7 @@ def test_what_was_not_told_is_not_told_to_be_over(desk: Desk) -> None:
 def test_a_refused_stretch_that_was_read_is_forgotten(desk: Desk) -> None:
     """The next recovery does not speak of it; a lost one is no trouble any more."""
     desk.problems.refused_stretch(ONE, (START_S, START_S + HOUR_S))
-    desk.problems.readable(ONE, (START_S, START_S + HOUR_S))
+    desk.problems.readable(ONE, (START_S, START_S + HOUR_S), [])
     desk.fail(FORBIDDEN, times=2)
     assert "nothing was lost" in desk.serve()[-1][1]
     desk.problems.troubled(ONE, (START_S, START_S + 1), "500", 3600)
@@ -605,7 +605,7 @@ def test_a_recovery_does_not_deny_a_trouble(desk: Desk) -> None:
     ((_, text),) = desk.serve(ONE) + desk.serve(TWO)
     assert "nothing was lost" not in text
     assert "interactiveUser records created from 2026-11-18T11:06:40Z to 2026-11-18T11:06:41Z cannot be read" in text
-    desk.problems.readable(ONE, (START_S, START_S + 1))
+    desk.problems.readable(ONE, (START_S, START_S + 1), [])
     desk.clock.advance(HOUR_S)
     desk.serve(TWO)
     desk.fail(DOWN, ONE, times=6)
@@ -708,7 +708,7 @@ def test_any_thread_may_tell(desk: Desk) -> None:
                 desk.problems.open()
                 desk.problems.served(stream, "edge")
                 desk.problems.pushed()
-                desk.problems.readable(stream, (0, 10**6))
+                desk.problems.readable(stream, (0, 10**6), [])
         except BaseException as error:  # noqa: BLE001 - reported by the test's own thread
             raised.append(error)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from graph_entra.microsoft.graph import LONGEST_ANSWER_S, SHORTEST_PATIENCE_S, Patience
+from graph_entra.microsoft.patience import LONGEST_ANSWER_S, SHORTEST_PATIENCE_S, Patience
 
 
 def after(*answers: tuple[float, bool]) -> float:
