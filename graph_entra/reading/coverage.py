@@ -371,10 +371,9 @@ def _fail_row(row: Row, now_s: int, why: str, *, served_elsewhere: bool, room: i
             # Not equal to its neighbour, or the two would merge again.
             replace(row, start_s=middle_s, trouble=replace(trouble, again_s=now_s + 1)),
         ]
-    old = row.end_s < now_s - SETTLED_S
-    if span_s > 1 or before.newest_first or (before.told and old):
+    if span_s > 1 or before.newest_first:
         return [replace(row, trouble=Trouble(tries, now_s + ASIDE_S, why, told=True))]
-    # In the first day every hour anew: Graph may show a neighbour late.
+    # Every hour anew: Graph may show a neighbour late.
     smaller = before.page_records // _PAGE_STEP
     trouble = Trouble(tries, now_s, why, told=before.told, page_records=max(1, smaller), newest_first=smaller == 0)
     return [replace(row, trouble=trouble)]

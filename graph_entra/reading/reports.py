@@ -74,7 +74,8 @@ class Reports:
     def aside(self, reader: Reader, row: Row) -> None:
         """A place was set aside."""
         if row.trouble is not None:
-            again_s = row.trouble.again_s - self._graph_clock.now_s()
+            # After a stop it may have been due for hours.
+            again_s = max(0.0, row.trouble.again_s - self._graph_clock.now_s())
             self._problems.troubled(reader.key, (row.start_s, row.end_s), row.trouble.why, again_s)
 
     def clipped(self, reader: Reader, gap: Stretch | None, clipped: Clipped) -> None:

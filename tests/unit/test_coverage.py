@@ -149,10 +149,14 @@ def test_a_place_is_halved_down_to_a_second_and_told_once() -> None:
     assert trouble.again_s == NOW + HOUR_S
 
 
-def test_in_one_second_the_pages_get_smaller_and_then_come_from_the_other_end() -> None:
-    """1,000, 100, 10, 1, and one from the newest: then only what cannot be served is left; every hour anew."""
-    bad = (NOW - 10, NOW - 9)
-    coverage = Coverage((Row(NOW - 100, NOW - 10, 0), Row(*bad), Row(NOW - 9, NOW, 0)))
+@pytest.mark.parametrize("age_s", [10, 40 * HOUR_S])
+def test_in_one_second_the_pages_get_smaller_and_then_come_from_the_other_end(age_s: int) -> None:
+    """1,000, 100, 10, 1, and one from the newest: then only what cannot be served is left; every hour anew.
+
+    However old it is: a neighbour may have been shown while the connector was stopped.
+    """
+    bad = (NOW - age_s, NOW - age_s + 1)
+    coverage = Coverage((Row(bad[0] - 90, bad[0], 0), Row(*bad), Row(bad[1], NOW, 0)))
     asked = []
     for _ in range(7):
         coverage, _ = rules.failed(coverage, bad, NOW, WHY, served_elsewhere=True)

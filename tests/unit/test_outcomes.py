@@ -241,6 +241,15 @@ def test_a_place_whose_record_the_intake_still_refuses_is_not_called_read(desk: 
     assert desk.problems.of("readable") == [("interactiveUser", (START, START + 1), [(START, START + 1)])]
 
 
+def test_what_has_been_due_since_before_a_stop_is_due_now(desk: Desk) -> None:
+    """Never in less than no time."""
+    trouble = coverage_rules.Trouble(9, int(NOW - HOUR_S), "it broke", told=True)
+    row = coverage_rules.Row(START, START + 1, trouble=trouble)
+    asyncio.run(desk.outcomes.ended(desk.reader, Reading(Window("unread", *PLACE), NOW, PLACE[1], aside=[row])))
+    ((*_, again_s),) = desk.problems.of("troubled")
+    assert again_s == 0
+
+
 def test_a_record_that_the_intake_refuses_for_long_is_told_as_set_aside(desk: Desk) -> None:
     """Neither in silence, nor as lost."""
     collector = desk.collectors[0]
