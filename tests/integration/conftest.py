@@ -13,8 +13,8 @@ from tests.emulator import Emulator, Tenant
 from tests.integration.rig import Rig
 from tests.virtual import VirtualClock, VirtualLoop
 
-# httpcore looks for trio before every request; a search of the whole path is a twelfth of these tests' time.
-sys.modules.setdefault("trio", None)  # type: ignore[arg-type]
+# httpcore looks for sniffio at every request; a search of the whole path is a twelfth of these tests' time.
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -376,7 +376,7 @@ async def test_a_restart_while_the_secret_is_refused_is_not_critical_soon(rig: R
 async def test_never_critical(name: str, rig: Rig) -> None:
     """What may be mended outside or pass by itself is tried on, and is told once an hour."""
     rig.fill(STREAM, count=5)
-    async with rig.collecting(STREAM) as run:
+    async with rig.collecting(STREAM, frequency=600) as run:
         CASES[name].arrange(rig.emulator)
         await asyncio.sleep(5.5 * HOUR_S)
         assert len(run.complaints()) == 6
@@ -530,7 +530,7 @@ async def test_a_day_of_troubles(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> N
         assert run.connector._problems.open() == {kind: 1}
         assert minutes * 60 - 120 <= run.connector._lag.value_s() <= minutes * 60 + 180
         mend()
-        await records_for(run, 1800)
+        await records_for(run, 900)
         assert run.connector._problems.open() == {}
         assert run.connector._lag.value_s() < 240
         lines = [text for _, text in run.lines[before:] if "history is read" not in text]
@@ -540,7 +540,7 @@ async def test_a_day_of_troubles(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> N
 
     emulator = rig.emulator
     async with rig.collecting(*KINDS, frequency=60) as run:
-        await records_for(run, 3600)
+        await records_for(run, 1200)
         outage = Fault.status(503)
         await trouble(
             run, lambda: emulator.intake.faults.inject(outage, times=None), emulator.intake.faults.clear, "intake", 10

@@ -52,7 +52,7 @@ async def arrived(run: Run, wanted: list[bytes], within_s: float) -> None:
 # A record that no page can hold
 
 
-@pytest.mark.parametrize(("at", "how"), [(0, "500"), (1500, "500"), (1500, "400"), (1500, "glued"), (2999, "glued")])
+@pytest.mark.parametrize(("at", "how"), [(0, "500"), (1500, "400"), (2999, "glued")])
 async def test_one_record_of_three_thousand_spoils_its_pages(make_rig: MakeRig, at: int, how: Spoils) -> None:
     """In 20 h of history: all others come within the hour, new and late ones too; its second alone is named, once."""
     rig = make_rig(page_limit=1000)
@@ -117,7 +117,7 @@ async def test_the_intake_refuses_one_record_that_is_alone(rig: Rig) -> None:
         await run.until(lambda: rig.emulator.intake.count >= 119, "all others", 20 * MINUTE_S)
         rig.emulator.tenant.add(STREAM, one(STREAM, rig.clock.now(), seed=90))
         await run.until(lambda: run.said("refused.jsonl", id_of(bad), level="error"), "a line about it", 30 * MINUTE_S)
-        await run.pass_time(3 * HOUR_S)
+        await run.pass_time(2 * HOUR_S)
         assert_same(rig.emulator.intake.texts(), all_but(rig.held(STREAM, OTHER), bad))
         assert len(run.said("refused.jsonl")) == 1
         assert len((rig.folder / "refused.jsonl").read_bytes().splitlines()) == 1
@@ -208,7 +208,7 @@ async def test_newest_first_with_skip_tokens_that_die(make_rig: MakeRig) -> None
         assert not run.said("lost", level="error")
 
 
-@pytest.mark.parametrize(("answer_s", "within_s"), [(5.0, 350), (20.0, 600), (60.0, 2400), (200.0, 7200)])
+@pytest.mark.parametrize(("answer_s", "within_s"), [(5.0, 350), (200.0, 7200)])
 async def test_slow_answers(make_rig: MakeRig, answer_s: float, within_s: float) -> None:
     """Slow is not broken: a hundred pages of history come in half the time that they would take one by one, or less."""
     rig = make_rig(page_limit=100)

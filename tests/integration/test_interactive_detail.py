@@ -49,7 +49,7 @@ async def test_v1_is_read_while_beta_refuses(rig: Rig) -> None:
 
     rig.fill(KIND)
     faults.inject(REFUSED, times=None, match=is_beta)
-    async with rig.collecting(KIND, interactive_detail="full") as run:
+    async with rig.collecting(KIND, interactive_detail="full", frequency=300) as run:
         await run.until(lambda: run.said("v1.0 is read meanwhile"), "the line")
         await run.pass_time(5 * 3600)
         rig.fill(KIND, count=5, hours=0.01, seed=2)

@@ -201,15 +201,16 @@ def test_parts_are_folded(folder: Path) -> None:
         part = b"%d," % number
         files.append("a/x", part, b"begin ")
         content += part
-        assert files.read("a/x") == Files(folder, ManualClock(NOW_S)).read("a/x") == content
         assert len(list((folder / "a/x").iterdir())) <= FOLD + 1
+        if number % FOLD in (0, 1, FOLD - 1):
+            assert files.read("a/x") == Files(folder, ManualClock(NOW_S)).read("a/x") == content
     assert files.names("a") == ["a/x"]
     files.delete("a/x")
     assert not list((folder / "a").iterdir())
     assert files.read("a/x") is None
 
 
-@pytest.mark.parametrize("deleted", range(FOLD))
+@pytest.mark.parametrize("deleted", [0, 1, FOLD // 2, FOLD - 2, FOLD - 1])
 def test_a_crash_while_folding(folder: Path, deleted: int) -> None:
     """The fold is there and its parts are deleted one by one: whichever is left, nothing is twice."""
     files = Files(folder, ManualClock(NOW_S))

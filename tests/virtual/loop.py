@@ -15,6 +15,7 @@ What the emulator delays on purpose is a timer of this loop, because the emulato
 """
 
 import asyncio
+import heapq
 import select
 import sys
 import threading
@@ -79,10 +80,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         with self._count:
             if self.working:
                 return
-        due = [handle.when() for handle in self._inside._scheduled if not handle.cancelled()]
-        if due:
+        timers = self._inside._scheduled
+        while timers and timers[0].cancelled():  # as the loop takes them off the heap itself
+            heapq.heappop(timers)._scheduled = False
+            self._inside._timer_cancelled_count -= 1
+        if timers:
             # A hair more than asked, as on a real clock: a limiter's rounding would never let it pass otherwise.
-            self._virtual_s = max(self._virtual_s, min(due) + 1e-9)
+            self._virtual_s = max(self._virtual_s, timers[0].when() + 1e-9)
 
     # Worker threads
 
