@@ -256,6 +256,7 @@ class Shown:
         states: the creation that it states; ``created`` by default.
         twice: Graph lists it twice in one answer.
         spoils: every page that holds it, and how, until ``heals``.
+        left_out_at: when an answer last left it out: to whoever asked, it is shown after that.
         left_out_old: an answer left it out when nothing was to be read again for its age.
     """
 
@@ -268,6 +269,7 @@ class Shown:
     twice: bool = False
     spoils: Spoils | None = None
     heals: float = float("inf")
+    left_out_at: float = float("-inf")
     left_out_old: bool = False
 
     def at(self, now: float) -> tuple[float, int, bytes]:
@@ -444,8 +446,9 @@ class GraphModel:
             for record in listed:
                 if self.dice.random() >= left_out:
                     kept.append(record)
-                elif self._clock.now - record.created > DAY_S:
-                    record.left_out_old = True
+                    continue
+                record.left_out_at = self._clock.now
+                record.left_out_old |= self._clock.now - record.created > DAY_S
             listed = kept
         listed = self._ordered(listed, newest_first=window.newest_first)
         size = window.page_records

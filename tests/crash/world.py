@@ -389,8 +389,9 @@ class World:
         crowded = len(self.graph.records) - len(self.graph.created_before(now - 900)) > self.page_records * 0.8
         slack_s = 4 * self.graph.mood.answer_s[1] + 60
         for record in self._missing():
-            late_s = record.visible - record.created
-            since = max(record.visible, well_since + RECOVERS_S)
+            shown = max(record.visible, record.left_out_at)
+            late_s = shown - record.created
+            since = max(shown, well_since + RECOVERS_S)
             row = self._row(record)
             waits = row is None or row.looked_s is None or row.trouble is not None
             if waits or record.left_out_old or record.number in self.intake.refuses:
