@@ -211,6 +211,8 @@ class World:
         if busy:
             self._patches.enter_context(patch.object(schedule, "ROUND_EVERY_S", 1e9))
             self._patches.enter_context(patch.object(polls, "_FREE_PAGE_RECORDS", 0.0))
+            # Most of a long story's time would be looks at the clock.
+            self._patches.enter_context(patch.object(schedule, "_NOTHING_DUE_S", 30.0))
         self.process: Process | None = None
 
     def _small_pages(self, page_records: int) -> None:
