@@ -125,9 +125,9 @@ class RunProcess:
         return [line for file in self.folder.rglob("events.jsonl") for line in file.read_text().splitlines()]
 
     def connectors(self) -> list[psutil.Process]:
-        """The connectors that it has started and that run."""
+        """The connectors that it has started and that run, without what they have forked themselves."""
         try:
-            children = psutil.Process(self.process.pid).children(recursive=True)
+            children = psutil.Process(self.process.pid).children()
             return [child for child in children if "main.py" in child.cmdline()]
         except psutil.NoSuchProcess:
             return []
