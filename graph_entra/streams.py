@@ -119,6 +119,11 @@ class Window:
     page_records: int = PAGE_RECORDS
     newest_first: bool = False
 
+    @property
+    def is_second(self) -> bool:
+        """Whether it cannot be divided: Graph's filter knows whole seconds."""
+        return self.end_s - self.start_s <= 1
+
 
 AUDITS: Final = Stream("directoryAudits", "directoryAudits", "v1.0", "activityDateTime", AUDIT_MATERIAL)
 

@@ -11,7 +11,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from graph_entra.delivery.cut import fit
@@ -32,7 +32,7 @@ from graph_entra.state.context import ContextStore
 from graph_entra.state.files import Files
 from graph_entra.state.ledger import Ledger
 from graph_entra.state.refused import RefusedRecords
-from graph_entra.streams import DAY_S, HOUR_S, Stream, Stretch, Window, Work
+from graph_entra.streams import DAY_S, HOUR_S, PAGE_RECORDS, Stream, Stretch, Window, Work
 
 # How long a stop waits for a push that is under way, so that its records are noted and not repeated.
 STOP_GRACE_S: Final = 3.0
@@ -213,32 +213,44 @@ class Collector:
 
     async def _read(self, stream: Stream, window: Window) -> Reading:
         reading = Reading(window, int(self._now_s()), window.start_s)
-        order = Order(window)
         new_at_s: list[int] = []
+        asked: Window | None = window
         try:
-            async with aclosing(self._source.pages(stream, window)) as pages:
-                async for page, is_last in pages:
-                    reading.pages += 1
-                    reached_s = self._reached_s(window, order, page, is_last=is_last)
-                    self.delivering += 1
-                    try:
-                        async with self._turn.of(window.work):
-                            if stream is not self.stream:
-                                return reading  # another version is read by now: this is due as before
-                            await _finish(asyncio.to_thread(self._take, reading, page, reached_s, new_at_s))
-                    finally:
-                        self.delivering -= 1
-                    if page.broken is not None:
-                        raise GraphUnavailable(page.broken)
-                    if is_last and reached_s is None:
-                        raise PagingBroken("Graph's last page is full, and nothing tells whether more is behind it")
-                    # Not amid the first second: it would be asked for again, and left at the same place.
-                    if reading.pages >= MOST_PAGES and reading.reached_s > window.start_s:
-                        break
-                    del page  # not kept while the next one is fetched and parsed
+            while asked is not None:
+                asked = await self._read_chain(stream, asked, reading, new_at_s)
         except GraphEntraError as error:
             reading.error = error
         return reading
+
+    async def _read_chain(self, stream: Stream, window: Window, reading: Reading, new_at_s: list[int]) -> Window | None:
+        """Read one chain of pages; returns what has to be asked to know whether it was whole, None if nothing has."""
+        order = Order(window)
+        came = 0
+        async with aclosing(self._source.pages(stream, window)) as pages:
+            async for page, is_last in pages:
+                reading.pages += 1
+                came += len(page.records)
+                reached_s = self._reached_s(window, order, page, is_last=is_last)
+                self.delivering += 1
+                try:
+                    async with self._turn.of(window.work):
+                        if stream is not self.stream:
+                            return None  # another version is read by now: this is due as before
+                        await _finish(asyncio.to_thread(self._take, reading, page, reached_s, new_at_s))
+                finally:
+                    self.delivering -= 1
+                if page.broken is not None:
+                    raise GraphUnavailable(page.broken)
+                if is_last and reached_s is None:
+                    if window.is_second and came < PAGE_RECORDS:
+                        # A page with room for one more tells: it is not full, or brings that one, or fails as it did.
+                        return replace(window, page_records=came + 1)
+                    raise PagingBroken("Graph's last page is full, and nothing tells whether more is behind it")
+                # Not amid the first second: it would be asked for again, and left at the same place.
+                if reading.pages >= MOST_PAGES and reading.reached_s > window.start_s:
+                    break
+                del page  # not kept while the next one is fetched and parsed
+        return None
 
     def _reached_s(self, window: Window, order: Order, page: Page, *, is_last: bool) -> int | None:
         """Up to where everything has been read once this page is delivered; None if that is not known."""
@@ -251,7 +263,8 @@ class Collector:
         full = min(window.page_records, self._fullest or window.page_records)
         if len(page.records) >= full and in_order_s is not None and in_order_s > window.start_s:
             return in_order_s
-        whole = len(page.records) < window.page_records or window.end_s - window.start_s <= 1
+        # A second cannot be divided: more than the largest page has room for is taken for whole.
+        whole = len(page.records) < window.page_records or (window.is_second and window.page_records >= PAGE_RECORDS)
         return window.end_s if whole else None
 
     def _take(self, reading: Reading, page: Page, reached_s: int | None, new_at_s: list[int]) -> None:
@@ -411,7 +424,7 @@ def _answered(status: int) -> str:
 
 
 def _is_probe(window: Window) -> bool:
-    return window.work == "edge" and window.end_s - window.start_s <= 1
+    return window.work == "edge" and window.is_second
 
 
 def _place(suspect: Suspect, stretch: Stretch) -> Stretch:

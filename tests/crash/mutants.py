@@ -347,6 +347,10 @@ def a_full_last_page_without_order_is_whole(patch: Patch) -> None:
     patch.setattr(Collector, "_reached_s", reached_s)
 
 
+def a_full_last_page_of_a_second_is_whole(patch: Patch) -> None:
+    _rewritten(patch, Collector, "_reached_s", " and window.page_records >= PAGE_RECORDS", "")
+
+
 def whole_after_the_most_pages(patch: Patch) -> None:
     real = Collector._take
 
@@ -359,7 +363,7 @@ def whole_after_the_most_pages(patch: Patch) -> None:
 
 
 def left_amid_a_second(patch: Patch) -> None:
-    _rewritten(patch, Collector, "_read", " and reading.reached_s > window.start_s", "")
+    _rewritten(patch, Collector, "_read_chain", " and reading.reached_s > window.start_s", "")
 
 
 def the_edge_moves_on_a_failed_poll(patch: Patch) -> None:
@@ -547,6 +551,7 @@ MUTANTS: Final[Mapping[Apply, Story]] = {
     a_record_of_2099_counts: stories.dated_in_2099,
     a_broken_page_is_whole: stories.one_record_spoils_history_with_half_a_page,
     a_full_last_page_is_whole: stories.chains_that_end_early,
+    a_full_last_page_of_a_second_is_whole: stories.chains_that_end_early_before_a_record_that_spoils,
     a_full_last_page_without_order_is_whole: stories.chains_that_end_early_newest_first,
     whole_after_the_most_pages: stories.answers_after_ten_seconds,
     left_amid_a_second: stories.a_burst_in_one_second,

@@ -292,6 +292,18 @@ def chains_that_end_early_newest_first() -> None:
     _chains_end_early("newest first")
 
 
+def chains_that_end_early_before_a_record_that_spoils() -> None:
+    """Of a second that is over a day old one record cannot be served: no early end of a chain hides that."""
+    with closing(World(history_s=30 * HOUR_S, page_records=10)) as world:
+        at = math.floor(world.clock.now) - 27 * HOUR_S
+        for index in range(12):
+            world.graph.add(at + 0.01 + index * 0.05, spoils="half" if index == 8 else None)
+        world.graph.mood.ends_early = 0.5
+        world.start()
+        world.run(6 * HOUR_S)
+        world.run_out(2)
+
+
 def a_minute_that_is_too_much() -> None:
     """504 for more than 20 records at once, and a minute that holds 60: it is read in parts."""
     with closing(World(history_s=6 * HOUR_S, page_records=10)) as world:
@@ -959,6 +971,7 @@ GRAPH_STORIES: Final[tuple[Story, ...]] = (
     every_other_answer_is_400,
     chains_that_end_early,
     chains_that_end_early_newest_first,
+    chains_that_end_early_before_a_record_that_spoils,
     a_minute_that_is_too_much,
     newest_first_and_links_that_expire,
     a_burst_in_one_second,

@@ -24,6 +24,7 @@ from graph_entra.delivery.intake import Intake
 from graph_entra.errors import GraphEntraError, IntakeUnavailable
 from graph_entra.microsoft.graph import Answer
 from graph_entra.microsoft.rate_limit import RateLimiter
+from graph_entra.reading import collector as collecting
 from graph_entra.reading import coverage as coverage_rules
 from graph_entra.reading import outcomes, polls, reader, schedule
 from graph_entra.reading.collector import Collector
@@ -220,6 +221,7 @@ class World:
         scale = page_records / PAGE_RECORDS
         change = self._patches.enter_context
         for module in (
+            collecting,
             coverage_rules,
             reader,
         ):

@@ -312,6 +312,25 @@ def test_a_full_last_page_of_one_second_is_the_end(bench: Bench) -> None:
     assert bench.read(collector, page(*records, last=True), window=window).reached_s == FROM + 1
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_small_pages_of_a_second_are_its_end_only_if_there_is_room_for_one_more(
+    bench: Bench, newest_first: bool
+) -> None:
+    """A full last page of two: three are asked for. What cannot be served may be behind it, and is no chain's end."""
+    collector = bench.start()
+    window = Window("troubled", FROM, FROM + 1, page_records=2, newest_first=newest_first)
+    one, two, three = (made(number, FROM + number / 10) for number in range(3))
+    bench.script.append([page(one, two, last=True)])
+    reading = bench.read(collector, page(one, two, broken="Graph's page breaks"), window=window)
+    assert (str(reading.error), reading.rest) == ("Graph's page breaks", (FROM, FROM + 1))
+    bench.script += [[page(one, two, last=True)], [page(one, two, three, last=True)]]
+    reading = bench.read(collector, page(one, two, three, last=True), window=window)
+    assert (reading.error, reading.reached_s) == (None, FROM + 1)
+    assert [asked.page_records for asked in bench.asked] == [2, 3, 2, 3, 4]
+    assert bench.delivered == ["id-0", "id-1", "id-2"]
+    assert not collector.coverage.rows[0].settled, "it has brought something new"
+
+
 def test_a_chain_that_ends_early_is_read_again(bench: Bench) -> None:
     """What a short last page says is believed, but not for good: the stretch brought something, and is not settled."""
     collector = bench.start()
@@ -337,9 +356,10 @@ def test_a_long_chain_within_one_second_is_followed_to_its_end(bench: Bench) -> 
     """Left after fifteen pages it would be begun anew for ever: there is no second to go on from."""
     collector = bench.start()
     window = Window("troubled", FROM, FROM + 1, page_records=1)
-    steps = [page(made(number, FROM + number / 100), last=number == 59) for number in range(60)]
-    reading = bench.read(collector, *steps, window=window)
-    assert reading.reached_s == FROM + 1
+    records = [made(number, FROM + number / 100) for number in range(60)]
+    bench.script.append([page(record, last=record is records[-1]) for record in records])
+    reading = bench.read(collector, page(*records, last=True), window=window)
+    assert (reading.pages, reading.reached_s) == (61, FROM + 1)
     assert len(bench.delivered) == 60
 
 
