@@ -69,7 +69,7 @@ class Reading:
         new: how many were delivered for the first time.
         error: what ended it early; None if Graph and the intake did all that was asked.
         waiting: for each record that the intake refuses, the stretch that waits for it, and when it is due again.
-        aside: of these stretches, those that have to be told.
+        aside: of these stretches, those that are told as in trouble: for as long as they are, once altogether.
     """
 
     window: Window
@@ -242,9 +242,9 @@ class Collector:
                 if page.broken is not None:
                     raise GraphUnavailable(page.broken)
                 if is_last and reached_s is None:
-                    if window.is_second and came < PAGE_RECORDS:
+                    if window.is_second:
                         # A page with room for one more tells: it is not full, or brings that one, or fails as it did.
-                        return replace(window, page_records=came + 1)
+                        return replace(window, page_records=min(came + 1, PAGE_RECORDS))
                     raise PagingBroken("Graph's last page is full, and nothing tells whether more is behind it")
                 # Not amid the first second: it would be asked for again, and left at the same place.
                 if reading.pages >= MOST_PAGES and reading.reached_s > window.start_s:
@@ -263,7 +263,7 @@ class Collector:
         full = min(window.page_records, self._fullest or window.page_records)
         if len(page.records) >= full and in_order_s is not None and in_order_s > window.start_s:
             return in_order_s
-        # A second cannot be divided: more than the largest page has room for is taken for whole.
+        # A second cannot be divided: a full page of the largest size is taken for its end.
         whole = len(page.records) < window.page_records or (window.is_second and window.page_records >= PAGE_RECORDS)
         return window.end_s if whole else None
 
@@ -363,8 +363,14 @@ class Collector:
 
     def _aside(self, reading: Reading) -> list[Row]:
         """The rows that wait for records that were refused once too often to say nothing."""
-        starts_s = [stretch[0] for suspect, stretch, _ in reading.waiting if suspect.tries == TRIES_BEFORE_TOLD]
-        return [row for row in self.coverage.troubled if any(row.start_s <= at_s < row.end_s for at_s in starts_s)]
+        return [
+            row
+            for row in self.coverage.troubled
+            if row.trouble is not None
+            and row.trouble.delivery
+            and row.trouble.told
+            and any(row.start_s <= place[0] < row.end_s for _, place, _ in reading.waiting)
+        ]
 
     def _save(self) -> None:
         self._store.save_stream(self.stream.key, self.coverage.to_json())

@@ -345,18 +345,15 @@ def _read_row(row: Row, asked_s: int, new_at_s: Sequence[int]) -> Row:
 
 
 def _undelivered_row(row: Row, trouble: Trouble) -> Row:
-    """The intake's trouble beside Graph's: a second that holds both goes on in the pages that it is asked in."""
-    before = row.trouble
-    if before is not None:
-        trouble = replace(trouble, page_records=before.page_records, newest_first=before.newest_first)
-    return replace(row, trouble=trouble)
+    """Graph's trouble comes first: what was not read is asked for in ever smaller parts, and this record with them."""
+    return row if row.trouble is not None and not row.trouble.delivery else replace(row, trouble=trouble)
 
 
 def _fail_row(row: Row, now_s: int, why: str, *, served_elsewhere: bool, room: int) -> list[Row]:
     before = row.trouble
-    in_small_pages = before is not None and (before.page_records < PAGE_RECORDS or before.newest_first)
-    if before is None or (before.delivery and not in_small_pages):
-        return [replace(row, trouble=Trouble(1, now_s + _FIRST_PAUSE_S, why))]
+    if before is None or before.delivery:
+        told = before is not None and before.told
+        return [replace(row, trouble=Trouble(1, now_s + _FIRST_PAUSE_S, why, told=told))]
     tries = before.tries + 1
     if not served_elsewhere:
         # It may be Graph altogether: what is known of the place stays as it is.

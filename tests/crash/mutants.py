@@ -406,7 +406,7 @@ def never_in_smaller_pages(patch: Patch) -> None:
     patch.setattr(coverage, "_fail_row", fail_row)
 
 
-def large_pages_again_beside_a_refused_record(patch: Patch) -> None:
+def the_intakes_trouble_before_graphs(patch: Patch) -> None:
     patch.setattr(coverage, "_undelivered_row", lambda row, trouble: replace(row, trouble=trouble))
 
 
@@ -559,7 +559,7 @@ MUTANTS: Final[Mapping[Apply, Story]] = {
     blamed_without_evidence: stories.no_evidence_no_blame,
     never_divided: stories.one_record_spoils_history_with_500,
     never_in_smaller_pages: stories.one_record_spoils_a_crowded_second,
-    large_pages_again_beside_a_refused_record: stories.a_refused_record_and_one_that_spoils_in_one_second,
+    the_intakes_trouble_before_graphs: stories.a_refused_record_without_a_time_and_one_that_spoils,
     never_asked_again: stories.one_record_spoils_history_with_400,
     waits_ten_minutes_to_halve: stories.one_record_spoils_history_with_500,
     polls_across_a_place_in_trouble: stories.one_record_spoils_polls_with_400,

@@ -155,6 +155,24 @@ def a_refused_record_and_one_that_spoils_in_one_second() -> None:
         _must("spoiled", spoiled.number not in world.delivered)
 
 
+def a_refused_record_without_a_time_and_one_that_spoils() -> None:
+    """All that was asked for waits for a record that tells no time, and is divided for Graph's sake all the same."""
+    with closing(World(history_s=6 * HOUR_S)) as world:
+        world.graph.mood.order = "newest first"
+        at = math.floor(world.clock.now) - 3 * HOUR_S
+        refused = world.graph.add(at + 600, states="yesterday")
+        spoiled = world.graph.add(at + 0.5, spoils="half")
+        for behind_s in (7, 3000):
+            world.graph.add(at - behind_s)
+        world.intake.refuses = {refused.number}
+        world.start()
+        world.run(HOUR_S)
+        missing = {record.number for record in world._missing()}
+        _must("behind", missing == {refused.number, spoiled.number}, missing)
+        _must("kept", world.refused_kept() == {refused.number}, world.refused_kept())
+        world.run_out(2)
+
+
 def the_intake_refuses_a_record_that_is_alone() -> None:
     """On a quiet stream one record is refused for its content: it is kept and named, and everything else goes on."""
     with closing(World(history_s=3 * HOUR_S)) as world:
@@ -962,6 +980,7 @@ GRAPH_STORIES: Final[tuple[Story, ...]] = (
     one_record_spoils_history_with_500,
     one_record_spoils_history_with_400,
     a_refused_record_and_one_that_spoils_in_one_second,
+    a_refused_record_without_a_time_and_one_that_spoils,
     one_record_spoils_history_with_half_a_page,
     one_record_spoils_polls_with_500,
     one_record_spoils_polls_with_400,

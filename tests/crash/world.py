@@ -434,7 +434,7 @@ class World:
         row = self._row(record)
         if row is None or row.settled:
             return False
-        named = row.trouble is not None and row.trouble.delivery and row.trouble.told
+        named = row.trouble is not None and row.trouble.told
         if record.number in self.intake.refuses and named:
             return True
         lately = self.clock.now - 2 * HOUR_S

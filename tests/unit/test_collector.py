@@ -331,6 +331,19 @@ def test_small_pages_of_a_second_are_its_end_only_if_there_is_room_for_one_more(
     assert not collector.coverage.rows[0].settled, "it has brought something new"
 
 
+def test_small_pages_of_a_crowded_second_are_asked_for_in_the_largest(bench: Bench) -> None:
+    """More than 1,000 in full small pages: no page has room for one more, and the largest is taken for the end."""
+    collector = bench.start()
+    records = [made(number, FROM + number / 2000) for number in range(1200)]
+    small = [page(*records[at : at + 100], last=at == 1100) for at in range(0, 1200, 100)]
+    bench.script.append(small)
+    window = Window("troubled", FROM, FROM + 1, page_records=100)
+    reading = bench.read(collector, page(*records[:1000]), page(*records[1000:], last=True), window=window)
+    assert (reading.error, reading.reached_s) == (None, FROM + 1)
+    assert [asked.page_records for asked in bench.asked] == [100, 1000]
+    assert len(bench.delivered) == 1200
+
+
 def test_a_chain_that_ends_early_is_read_again(bench: Bench) -> None:
     """What a short last page says is believed, but not for good: the stretch brought something, and is not settled."""
     collector = bench.start()
@@ -588,7 +601,7 @@ def test_a_record_that_is_refused_alone_is_told_when_it_lasts(bench: Bench) -> N
     collector = bench.start()
     bench.bad = {"id-2"}
     readings = convict(bench, collector, [made(2, FRESH + 60.5)], 6)
-    assert [len(reading.aside) for reading in readings] == [0, 0, 0, 1, 0, 0]
+    assert [len(reading.aside) for reading in readings] == [0, 0, 0, 1, 1, 1]
     assert collector.coverage.troubled
 
 

@@ -189,6 +189,17 @@ def test_a_refused_record_beside_one_that_cannot_be_served_hides_nothing_behind_
     assert asked[:6] == [(PAGE_RECORDS, False), (100, False), (10, False), (1, False), (1, True), (PAGE_RECORDS, False)]
 
 
+def test_a_place_that_waits_for_a_refused_record_and_cannot_be_read_is_divided() -> None:
+    """Each reading delivers a part, in which the intake refuses a record, and fails then; and it stays told."""
+    place = (NOW - 100, NOW - 20)
+    coverage = rules.undelivered(Coverage((Row(NOW - 100, NOW, 0),)), place, NOW, 4, "400", told=True)
+    for _ in range(2):
+        coverage, _ = rules.failed(coverage, place, NOW, WHY, served_elsewhere=True)
+        coverage = rules.undelivered(coverage, place, NOW, 5, "400", told=True)
+    assert [(row.start_s, row.end_s) for row in coverage.troubled] == [(NOW - 100, NOW - 60), (NOW - 60, NOW - 20)]
+    assert all(row.trouble.told and row.trouble.why == WHY for row in coverage.troubled if row.trouble)
+
+
 def test_without_anything_served_elsewhere_no_place_is_blamed() -> None:
     """While Graph is down altogether nothing is divided and nothing is told, and it is asked again soon."""
     coverage, pauses = rules.begin(NOW, DAY_S), []
