@@ -44,7 +44,7 @@ class ManualClock:
 
 
 class LoopClock:
-    """The running event loop's time: virtual on tests.unit.virtual_time's loop."""
+    """The running event loop's time: virtual on tests.virtual.jumping's loop."""
 
     def __init__(self, now: float = START_S) -> None:
         self._origin_s = now - asyncio.get_running_loop().time()

@@ -13,7 +13,7 @@ from typing import Any
 from graph_entra.microsoft.rate_limit import RateLimiter
 from tests.clocks import LoopClock
 from tests.emulator.throttle import SlidingWindow
-from tests.unit import virtual_time
+from tests.virtual import jumping
 
 LIMIT = (5, 10.0)
 ALLOWED_PER_S = LIMIT[0] / LIMIT[1]
@@ -167,7 +167,7 @@ def simulate(
         return world
 
     run: Awaitable[World] = play()
-    return virtual_time.run(run)  # type: ignore[arg-type]
+    return jumping.run(run)  # type: ignore[arg-type]
 
 
 def _raise(results: list[Any]) -> None:

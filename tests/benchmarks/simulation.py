@@ -24,7 +24,7 @@ from graph_entra.reading.graph_clock import GraphClock
 from graph_entra.reading.schedule import Schedule
 from graph_entra.streams import DAY_S, HOUR_S, SIGN_IN_TYPES, Stream, Stretch, Window, sign_in_stream
 from tests.clocks import START_S, LoopClock
-from tests.unit import virtual_time
+from tests.virtual import jumping
 
 PERIOD_S = 60
 PAGE_RECORDS = 1000
@@ -298,4 +298,4 @@ def shared(per_s: float) -> dict[str, float]:
 
 def simulate(tenant: Tenant, *, warm_s: float, counted_s: float) -> Outcome:
     """Collects for `warm_s`, then counts for `counted_s`."""
-    return virtual_time.run(_simulate(tenant, warm_s, counted_s))
+    return jumping.run(_simulate(tenant, warm_s, counted_s))

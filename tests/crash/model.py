@@ -33,7 +33,7 @@ from graph_entra.microsoft.rate_limit import RateLimiter
 from graph_entra.reading.coverage import RETENTION_S
 from graph_entra.records import Page
 from graph_entra.streams import DAY_S, Stream, Window, graph_time
-from tests.unit.virtual_time import VirtualLoop
+from tests.virtual.jumping import JumpingLoop
 
 Order = Literal["ascending", "newest first", "shuffled"]
 # How a record spoils each page that holds it.
@@ -50,7 +50,7 @@ class Crash(BaseException):
     """``kill -9``: nothing that stands behind it may have an effect any more."""
 
 
-class Loop(VirtualLoop):
+class Loop(JumpingLoop):
     """Virtual time, in which a thread's work is done where it stands and takes no time unless it waits."""
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]

@@ -24,12 +24,17 @@ SETTLED_AFTER = timedelta(seconds=30)
 _LIVE_S = 120.0
 
 
+def as_text(text: bytes | str) -> str:
+    """Returns what may still be bytes as text."""
+    return text if isinstance(text, str) else text.decode()
+
+
 def canonical(text: bytes | str) -> str:
     """Returns a text that two JSON texts share exactly if they say the same: by member, each number digit by digit."""
     try:
         return json.dumps(json.loads(text, parse_int=_number, parse_float=_number), sort_keys=True)
     except RecursionError:
-        return text if isinstance(text, str) else text.decode()
+        return as_text(text)
 
 
 def _number(digits: str) -> list[str]:

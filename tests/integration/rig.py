@@ -23,7 +23,7 @@ from tests.emulator import STREAMS, Emulator, GraphRequest
 from tests.emulator.instants import TICKS_PER_SECOND, ticks_of
 from tests.emulator.records import fill
 from tests.emulator.tenant import AUDITS
-from tests.emulator.verdict import canonical
+from tests.emulator.verdict import as_text, canonical
 from tests.virtual import VirtualClock
 
 # Virtual, all of them.
@@ -109,13 +109,9 @@ def _goes_round(request: GraphRequest) -> bool:
     return request.fault is not None and request.fault.kind == "repeated_link"
 
 
-def _decoded(text: str | bytes) -> str:
-    return text if isinstance(text, str) else text.decode()
-
-
 def assert_same(texts: Iterable[str | bytes], held: Iterable[str | bytes]) -> None:
     """Asserts that every record is there exactly once and says what Graph said."""
-    pushed, wanted = Counter(map(_decoded, texts)), Counter(map(_decoded, held))
+    pushed, wanted = Counter(map(as_text, texts)), Counter(map(as_text, held))
     # What is the same text says the same; only the others have to be understood.
     missing, surplus = (Counter(map(canonical, some.elements())) for some in (wanted - pushed, pushed - wanted))
     missing, surplus = missing - surplus, surplus - missing

@@ -425,8 +425,9 @@ async def test_a_long_wait_is_told_with_its_end(rig: Rig) -> None:
         assert len(run.complaints()) == 1
 
 
-async def test_a_full_data_path(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The data path fails under the running connector: one line, nothing is dropped, and it goes on afterwards."""
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """As long as something is in it, the data path has no space left."""
     full: list[bool] = []
     path = Files._path
 
@@ -436,6 +437,11 @@ async def test_a_full_data_path(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> No
         return path(self, name)
 
     monkeypatch.setattr(Files, "_path", path_or_fault)
+    return full
+
+
+async def test_a_full_data_path(rig: Rig, full: list[bool]) -> None:
+    """The data path fails under the running connector: one line, nothing is dropped, and it goes on afterwards."""
     async with rig.collecting(STREAM) as run:
         await run.until(lambda: len(rig.graph_requests) > 2, "a first round")
         full.append(True)
@@ -503,17 +509,8 @@ async def test_without_the_permission_nothing_is_said_of_the_secret(rig: Rig, ro
         assert len(run.complaints()) == len(roles) - 1
 
 
-async def test_a_day_of_troubles(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_day_of_troubles(rig: Rig, full: list[bool]) -> None:
     """Each trouble of a long day has two lines, none is false, and each figure is right while it lasts."""
-    full: list[bool] = []
-    path = Files._path
-
-    def path_or_fault(self: Files, name: str) -> Path:
-        if full:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return path(self, name)
-
-    monkeypatch.setattr(Files, "_path", path_or_fault)
     serial = iter(range(1, 10_000))
 
     async def records_for(run: Run, seconds: float) -> None:

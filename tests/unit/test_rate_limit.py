@@ -14,7 +14,7 @@ from graph_entra.microsoft.poll_memory import PollMemory
 from graph_entra.microsoft.rate_limit import SPACING_S, RateLimiter, is_of_whole_app
 from tests.benchmarks.shared_limit_model import HOUR_S, MINUTE_S, Share, Storm, World, quiet, simulate, with_backlog
 from tests.clocks import LoopClock, ManualClock
-from tests.unit.virtual_time import run
+from tests.virtual.jumping import run
 
 CYCLE_S = 5 * SPACING_S
 

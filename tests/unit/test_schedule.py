@@ -22,8 +22,8 @@ from graph_entra.reading.schedule import MOST_IN_FLIGHT, STUCK_S, Schedule
 from graph_entra.streams import DAY_S, HOUR_S, SIGN_IN_TYPES, Stream, Stretch, Window, graph_time, sign_in_stream
 from graph_entra.telling.problem_log import ProblemLog
 from tests.clocks import START_S, LoopClock
-from tests.unit import virtual_time
 from tests.unit.readers import Desk
+from tests.virtual import jumping
 
 NOW = int(START_S)
 PERIOD_S = 60
@@ -167,7 +167,7 @@ class Run:
     def go(self, seconds: float) -> "Run":
         """Runs for so long."""
         work: Coroutine[Any, Any, None] = self._run(seconds)
-        virtual_time.run(work)
+        jumping.run(work)
         return self
 
     def requests(self, since_s: float = 0.0) -> Counter[str]:
@@ -438,13 +438,13 @@ async def _stuck(told: Callable[[Schedule], None], *, delivering: int = 0) -> bo
 
 def test_who_waits_for_the_intake_is_not_stuck() -> None:
     """What waits for something else says so, and is alive."""
-    assert not virtual_time.run(_stuck(Schedule.alive))
+    assert not jumping.run(_stuck(Schedule.alive))
 
 
 def test_who_delivers_to_a_slow_intake_is_not_stuck() -> None:
     """A page of 1,000 takes 17 min where one record a second is taken; whoever waits for Graph is none the better."""
-    assert not virtual_time.run(_stuck(Schedule.pushed, delivering=1))
-    assert virtual_time.run(_stuck(Schedule.pushed))
+    assert not jumping.run(_stuck(Schedule.pushed, delivering=1))
+    assert jumping.run(_stuck(Schedule.pushed))
 
 
 def test_what_nobody_expects_costs_one_window() -> None:
@@ -475,4 +475,4 @@ def test_a_fault_of_the_schedule_itself_is_raised() -> None:
         await asyncio.wait_for(task, 300)
 
     with pytest.raises(ZeroDivisionError):
-        virtual_time.run(start())
+        jumping.run(start())

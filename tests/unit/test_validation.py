@@ -20,7 +20,7 @@ from graph_entra.sekoia import account_check as validation
 from graph_entra.sekoia.account_check import CALLBACK_TIMEOUT_S, GRAPH_TIMEOUT_S, GraphEntraAccountValidator
 from graph_entra.sekoia.module import GraphEntraModule, GraphEntraModuleConfiguration
 from graph_entra.telling.diagnosis import LICENCE_CODE
-from tests.unit.virtual_time import VirtualLoop
+from tests.virtual.jumping import JumpingLoop
 
 CONFIGURATION = {"tenant_id": "t", "client_id": "c", "client_secret": "s", "cloud": "global"}
 FOR_EVER_S = 1e6
@@ -50,7 +50,7 @@ class Clock:
 
     def run(self, check: Coroutine[Any, Any, Any]) -> Any:
         """Stands in for the validator's own `_run`."""
-        loop = VirtualLoop()
+        loop = JumpingLoop()
         loop._virtual_s = self.now_s
         try:
             return loop.run_until_complete(check)

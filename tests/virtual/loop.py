@@ -15,7 +15,6 @@ What the emulator delays on purpose is a timer of this loop, because the emulato
 """
 
 import asyncio
-import heapq
 import select
 import sys
 import threading
@@ -24,6 +23,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from tests.virtual.jumping import JumpingLoop
 from tests.virtual.network import Network
 
 if TYPE_CHECKING:
@@ -42,14 +42,11 @@ class _Waiter:
         self.timer: asyncio.TimerHandle | None = None
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
+class VirtualLoop(JumpingLoop):
     """See the module. `working` is how many threads do something real just now."""
 
     def __init__(self) -> None:
         super().__init__()
-        # What asyncio's loop keeps for itself, and its type hints leave out.
-        self._inside: Any = self
-        self._virtual_s = 1000.0
         self._count = threading.Lock()
         self._here = threading.local()
         self._event_waiters: dict[threading.Event, list[_Waiter]] = {}
@@ -57,10 +54,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._loop_thread = threading.current_thread()
         self.working = 0
         self.network = Network(self)
-
-    def time(self) -> float:
-        """Seconds on the loop's own clock, which every time-out on it goes by."""
-        return self._virtual_s
 
     def close(self) -> None:
         """As every loop."""
@@ -72,21 +65,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._loop_thread = threading.current_thread()
         if not self._inside._ready:
             self._inside._process_events(self._inside._selector.select(0))
-        if not self._inside._ready:
-            self._jump()
         super()._run_once()
 
     def _jump(self) -> None:
         with self._count:
             if self.working:
                 return
-        timers = self._inside._scheduled
-        while timers and timers[0].cancelled():  # as the loop takes them off the heap itself
-            heapq.heappop(timers)._scheduled = False
-            self._inside._timer_cancelled_count -= 1
-        if timers:
-            # A hair more than asked, as on a real clock: a limiter's rounding would never let it pass otherwise.
-            self._virtual_s = max(self._virtual_s, timers[0].when() + 1e-9)
+        super()._jump()
 
     # Worker threads
 
