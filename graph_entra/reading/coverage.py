@@ -80,6 +80,11 @@ class Trouble:
     newest_first: bool = False
     delivery: bool = False
 
+    @property
+    def in_small_pages(self) -> bool:
+        """The next try asks for a part of a page, or for one from the other end."""
+        return self.page_records < PAGE_RECORDS or self.newest_first
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

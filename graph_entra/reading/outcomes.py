@@ -92,9 +92,8 @@ class Outcomes:
         reader.refusals.pop(reading.window.start_s, None)
         self._problems.served(reader.key, reading.window.work)
         self._problems.stored()
-        if reading.window.work == "troubled":
-            left = list(stretches(reader.coverage.troubled))
-            self._problems.readable(reader.key, (reading.window.start_s, reading.reached_s), left)
+        left = list(stretches(reader.coverage.troubled))
+        self._problems.readable(reader.key, (reading.window.start_s, reading.reached_s), left)
 
     async def _failed(self, reader: Reader, reading: Reading, error: Exception) -> None:
         now_s = self._clock.monotonic()
@@ -162,6 +161,8 @@ class Outcomes:
         for row in reader.coverage.troubled:
             if row.trouble is None or not row.trouble.told or row.start_s != reading.rest[0]:
                 continue
+            if row.trouble.in_small_pages:
+                continue  # it is asked for in another way at once: this is one refusal of the hour's, not the hour's
             reader.refusals[row.start_s] += 1
             if reader.refusals[row.start_s] >= REFUSED_TIMES:
                 self._problems.refused_stretch(reader.key, (row.start_s, row.end_s))

@@ -86,6 +86,7 @@ class Reports:
         for stretch in clipped.lost:
             self._problems.lost(reader.key, stretch, "Graph no longer keeps them")
         for start_s, end_s in clipped.unlooked:
+            self._problems.gone(reader.key, (start_s, end_s))
             since_s, until_s = reader.unlooked or (start_s, end_s)
             reader.unlooked = min(since_s, start_s), max(until_s, end_s)
         now_s = self._clock.monotonic()

@@ -192,7 +192,7 @@ class ProblemLog:
             self._end(self._clock.monotonic())
 
     def readable(self, stream: str, stretch: Stretch, left: Sequence[Stretch]) -> None:
-        """A stretch that was troubled was read, and others are left: see :class:`StretchLog`."""
+        """A stretch was read, and others are left in trouble: see :class:`StretchLog`."""
         with self._lock:
             self._stretches.readable(stream, stretch, left)
 
@@ -233,6 +233,11 @@ class ProblemLog:
         """
         with self._lock:
             self._stretches.lost(stream, stretch, why)
+
+    def gone(self, stream: str, stretch: Stretch) -> None:
+        """Graph no longer keeps a stretch, which is told in other words: it is in no trouble any more."""
+        with self._lock:
+            self._stretches.gone(stream, stretch)
 
     def open(self) -> Mapping[str, int]:
         """Open problems by kind, troubled stretches among them."""

@@ -4,7 +4,8 @@
     refused    Graph refuses it for hours while it serves the present  error, hourly while it grows; never called lost
     lost       Graph no longer keeps it                                error, hourly while it grows
 
-Of one stream, at most one line an hour of each: what comes in between is told with the next.
+Of one stream, at most one line an hour of each: what comes in between is told with the next. That a troubled stretch is
+read is told at once if no other is left.
 """
 
 from __future__ import annotations
@@ -24,37 +25,42 @@ _ELSEWHERE: Final = "If they matter, export them from the tenant's own storage o
 
 
 @dataclass(slots=True)
-class _Trouble:
+class _Place:
+    """A stretch of which something is told.
+
+    Attributes:
+        stretch: the bounds of the records' creation.
+        why: Graph's own words, or what tells that it is gone.
+        since_s: when it began, by the monotonic clock.
+        last_s: when it was met last.
+        told: a line told what it is now, in these bounds.
+        named: a line told of it at all.
+        over_s: when it was read; None if it was not.
+    """
+
     stretch: Stretch
     why: str
     since_s: float
-    told: bool = False
-
-
-@dataclass(slots=True)
-class _Growing:
-    """A stretch that may grow from call to call, as the beginning of a long outage is forgotten by Graph."""
-
-    start_s: int
-    end_s: int
-    why: str
     last_s: float
-    told_s: float | None = None
-    told_end_s: int = 0
-
-    @property
-    def stretch(self) -> Stretch:
-        return self.start_s, self.end_s
+    told: bool = False
+    named: bool = False
+    over_s: float | None = None
 
 
 @dataclass(slots=True)
 class _OfStream:
-    troubled: list[_Trouble] = field(default_factory=list)
-    # Troubled ones that were read, and are still to be told.
-    read: list[_Trouble] = field(default_factory=list)
-    told_s: float = float("-inf")
-    lost: _Growing | None = None
-    refused: _Growing | None = None
+    """The stretches of one stream, and when each kind was last told of."""
+
+    troubled: list[_Place] = field(default_factory=list)
+    # Troubled or refused ones that were read, and are still to be told.
+    read: list[_Place] = field(default_factory=list)
+    refused: list[_Place] = field(default_factory=list)
+    lost: list[_Place] = field(default_factory=list)
+    told_s: dict[str, float] = field(default_factory=dict)
+
+    def rests(self, kind: str, now_s: float) -> bool:
+        """Whether a line of this kind has to wait."""
+        return now_s - self.told_s.get(kind, float("-inf")) < REPEAT_S
 
 
 class StretchLog:
@@ -72,8 +78,8 @@ class StretchLog:
 
     @property
     def count(self) -> int:
-        """How many stretches are troubled."""
-        return sum(len(of.troubled) for of in self._streams.values())
+        """How many stretches are troubled or refused."""
+        return sum(len(of.troubled) + len(of.refused) for of in self._streams.values())
 
     def troubled(self, stream: str, stretch: Stretch, why: str, again_s: float) -> None:
         """A stretch cannot be read at present. Called at each failed try of it; told once.
@@ -84,68 +90,81 @@ class StretchLog:
             why: Graph's own words.
             again_s: seconds until it is asked for again.
         """
-        of, now_s = self._streams.setdefault(stream, _OfStream()), self._clock.monotonic()
-        before = [one for one in of.troubled if _overlap(one.stretch, stretch)]
-        known = [one for one in before if _within(stretch, one.stretch)]
-        of.troubled = [one for one in of.troubled if one not in before]
+        of, now_s = self._of(stream), self._clock.monotonic()
+        if any(_within(stretch, one.stretch) for one in of.refused):
+            return  # which says more
+        # One that was read, and was not told of yet, is in trouble again.
+        before = [one for one in of.troubled + of.read if _overlap(one.stretch, stretch)]
+        told = any(one.told for one in before if _within(stretch, one.stretch))
         since_s = min((one.since_s for one in before), default=now_s)
-        of.troubled.append(_Trouble(stretch, why.rstrip("."), since_s, any(one.told for one in known)))
+        of.troubled, of.read = _without(of.troubled, before), _without(of.read, before)
+        of.troubled.append(_Place(stretch, why.rstrip("."), since_s, now_s, told, any(one.named for one in before)))
         new = [one for one in of.troubled if not one.told]
-        if not new or now_s - of.told_s < REPEAT_S:
+        if not new or of.rests("troubled", now_s):
             return
-        of.told_s = now_s
-        for one in new:
-            one.told = True
         self._log(
-            f"{stream}: records created {_bounds(one.stretch for one in new)} cannot be read at present: "
-            f"{new[-1].why}. Everything around them is read. They are asked for again in {again_s / 60:.0f} min and "
-            "hourly, for as long as Graph keeps them; a line says when they are read.",
+            f"{stream}: records created {self._tell(of, 'troubled', new)} cannot be read at present: {new[-1].why}. "
+            f"Everything around them is read. They are asked for again in {again_s / 60:.0f} min and hourly, for as "
+            "long as Graph keeps them; a line says when they are read.",
             "error",
         )
 
     def readable(self, stream: str, stretch: Stretch, left: Sequence[Stretch]) -> None:
-        """A stretch that was troubled or refused was read.
+        """A stretch was read; perhaps one that was troubled or refused. Called for each that is read.
 
         Args:
             stream: its key.
             stretch: the bounds of the records' creation.
             left: what is still troubled: it may have been told of as part of a larger stretch, which is not over then.
         """
-        of, now_s = self._streams.setdefault(stream, _OfStream()), self._clock.monotonic()
-        over = [one for one in of.troubled if _overlap(one.stretch, stretch) and not _overlaps(one.stretch, left)]
-        of.troubled = [one for one in of.troubled if one not in over]
-        of.read += [one for one in over if one.told]
-        refused = of.refused
-        if refused is not None and _within(refused.stretch, stretch) and not _overlaps(refused.stretch, left):
-            self._log(
-                f"{stream}: records created {_bounds([refused.stretch])}, which Graph refused, are read now.", "info"
-            )
-            of.refused = None
-        if not of.read or (of.troubled and now_s - of.told_s < REPEAT_S):
+        of, now_s = self._of(stream), self._clock.monotonic()
+        # What was read, and cannot be read now, before a line told the first.
+        again = [one for one in of.read if _overlaps(one.stretch, left)]
+        over = [
+            one
+            for one in of.troubled + of.refused
+            if _overlap(one.stretch, stretch) and not _overlaps(one.stretch, left)
+        ]
+        for one in over:
+            one.over_s = now_s
+        of.troubled, of.refused = _without(of.troubled, over) + again, _without(of.refused, over)
+        of.read = _without(of.read, again) + [one for one in over if one.named]
+        self._tell_grown(stream, "lost")
+        if not of.read or (of.troubled and of.rests("troubled", now_s)):
             return
-        lasted_s = now_s - min(one.since_s for one in of.read)
+        lasted_s = max((one.over_s or now_s) - one.since_s for one in of.read)
         rest = f" {len(of.troubled)} such stretches are left." if of.troubled else ""
-        of.told_s = now_s if of.troubled else of.told_s
         self._log(
             f"{stream}: records created {_bounds(one.stretch for one in of.read)}, which could not be read for "
             f"{lasted_s / 60:.0f} min, are read now.{rest}",
             "info",
         )
         of.read = []
+        if of.troubled:
+            of.told_s["troubled"] = now_s
 
     def refused(self, stream: str, stretch: Stretch) -> None:
         """Graph refuses a stretch for hours, while it serves the present."""
-        of = self._streams.setdefault(stream, _OfStream())
-        of.refused = self._grown(of.refused, stretch, "")
-        of.troubled = [one for one in of.troubled if not _within(one.stretch, stretch)]
-        self._tell(stream, of.refused, "are refused by Graph, again and again, while it serves what is newer", "")
+        of, now_s = self._of(stream), self._clock.monotonic()
+        inside = [one for one in of.troubled if _within(one.stretch, stretch)]
+        of.troubled = _without(of.troubled, inside)
+        of.refused = _grown(of.refused, _Place(stretch, "", now_s, now_s), inside)
+        self._tell_grown(stream, "refused")
 
     def lost(self, stream: str, stretch: Stretch, why: str) -> None:
         """Graph no longer keeps a stretch, and it was not read."""
-        of = self._streams.setdefault(stream, _OfStream())
-        of.lost = self._grown(of.lost, stretch, why.rstrip("."))
-        of.troubled = [one for one in of.troubled if not _within(one.stretch, stretch)]
-        self._tell(stream, of.lost, "were not read in time and are lost", of.lost.why)
+        of, now_s = self._of(stream), self._clock.monotonic()
+        self.gone(stream, stretch)
+        of.lost = _grown(of.lost, _Place(stretch, why.rstrip("."), now_s, now_s), ())
+        self._tell_grown(stream, "lost")
+
+    def gone(self, stream: str, stretch: Stretch) -> None:
+        """Graph no longer keeps a stretch: it is in no trouble any more."""
+        of = self._of(stream)
+        of.troubled, of.refused, of.read = (
+            [one for one in places if not _within(one.stretch, stretch)]
+            for places in (of.troubled, of.refused, of.read)
+        )
 
     def since(self, since_s: float, streams: Collection[str] | None) -> str:
         """What became of the records of some streams since then, or of all: a clause for the end of a problem."""
@@ -153,37 +172,52 @@ class StretchLog:
         for stream, of in self._streams.items():
             if streams is not None and stream not in streams:
                 continue
-            if of.lost is not None and of.lost.last_s >= since_s:
-                self._finish(stream, of.lost)
-                said.append(f"lost: {stream} records created {_bounds([of.lost.stretch])}, which Graph no longer keeps")
-            if of.refused is not None:
-                said.append(f"Graph refuses {stream} records created {_bounds([of.refused.stretch])}")
+            if lost := [one for one in of.lost if one.last_s >= since_s]:
+                self._tell_grown(stream, "lost", whenever=True)
+                bounds = _bounds(one.stretch for one in lost)
+                said.append(f"lost: {stream} records created {bounds}, which Graph no longer keeps")
+            if of.refused:
+                said.append(f"Graph refuses {stream} records created {_bounds(one.stretch for one in of.refused)}")
             if of.troubled:
                 bounds = _bounds(one.stretch for one in of.troubled)
                 said.append(f"{stream} records created {bounds} cannot be read at present")
         return "; ".join(said) or "nothing was lost"
 
-    def _grown(self, known: _Growing | None, stretch: Stretch, why: str) -> _Growing:
-        now_s = self._clock.monotonic()
-        if known is None or stretch[0] > known.end_s or stretch[1] < known.start_s:
-            known = _Growing(*stretch, why, now_s)
-        known.start_s, known.end_s = min(known.start_s, stretch[0]), max(known.end_s, stretch[1])
-        known.why, known.last_s = why, now_s
-        return known
+    def _of(self, stream: str) -> _OfStream:
+        return self._streams.setdefault(stream, _OfStream())
 
-    def _tell(self, stream: str, what: _Growing, became: str, why: str) -> None:
-        """Tell it, if it has grown and an hour has passed."""
-        now_s = self._clock.monotonic()
-        if what.told_end_s == what.end_s or (what.told_s is not None and now_s - what.told_s < REPEAT_S):
+    def _tell(self, of: _OfStream, kind: str, places: Sequence[_Place]) -> str:
+        """Their bounds, which a line of this kind tells now."""
+        of.told_s[kind] = self._clock.monotonic()
+        for one in places:
+            one.told = one.named = True
+        return _bounds(one.stretch for one in places)
+
+    def _tell_grown(self, stream: str, kind: Literal["refused", "lost"], *, whenever: bool = False) -> None:
+        """Tell what has grown, if the hour is over."""
+        of = self._of(stream)
+        new = [one for one in (of.refused if kind == "refused" else of.lost) if not one.told]
+        if not new or (of.rests(kind, self._clock.monotonic()) and not whenever):
             return
-        what.told_s, what.told_end_s = now_s, what.end_s
-        clause = f": {why}" if why else ""
-        self._log(f"{stream}: records created {_bounds([what.stretch])} {became}{clause}. {_ELSEWHERE}", "error")
+        became = "are refused by Graph, again and again, while it serves what is newer"
+        if kind == "lost":
+            became = f"were not read in time and are lost: {new[-1].why}"
+        self._log(f"{stream}: records created {self._tell(of, kind, new)} {became}. {_ELSEWHERE}", "error")
 
-    def _finish(self, stream: str, lost: _Growing) -> None:
-        """Tell all of a loss at the end of the problem that caused it, whatever the hour."""
-        lost.told_s = None
-        self._tell(stream, lost, "were not read in time and are lost", lost.why)
+
+def _grown(places: Sequence[_Place], met: _Place, from_elsewhere: Sequence[_Place]) -> list[_Place]:
+    """These places with one more, which may make one of them larger, as the beginning of an outage is forgotten."""
+    touching = [one for one in places if one.stretch[0] <= met.stretch[1] and met.stretch[0] <= one.stretch[1]]
+    parts = [met, *touching]
+    met.stretch = min(one.stretch[0] for one in parts), max(one.stretch[1] for one in parts)
+    met.told = any(one.told and one.stretch == met.stretch for one in touching)
+    for one in [*touching, *from_elsewhere]:
+        met.since_s, met.named = min(met.since_s, one.since_s), met.named or one.named
+    return [*_without(places, touching), met]
+
+
+def _without(places: Iterable[_Place], others: Collection[_Place]) -> list[_Place]:
+    return [one for one in places if one not in others]
 
 
 def _bounds(stretches: Iterable[Stretch]) -> str:

@@ -97,6 +97,19 @@ def one_record_spoils_history_with_half_a_page() -> None:
     _one_record_spoils_history("half")
 
 
+def several_records_are_refused_by_graph() -> None:
+    """Seconds apart from each other, for a day: each is told as refused once, and not before it was so for hours."""
+    with closing(World(history_s=9 * HOUR_S)) as world:
+        for hours in (2, 4, 6):
+            world.graph.add(world.clock.now - hours * HOUR_S + 0.5, spoils="400")
+        world.start()
+        world.run(3 * HOUR_S)
+        _must("hours", not world.said("are refused by Graph"), world.said("are refused by Graph"))
+        world.run(21 * HOUR_S)
+        refused = world.said("are refused by Graph")
+        _must("each once", sum(line.count("from 2026") for line in refused) == 3, refused)
+
+
 def _one_record_spoils_polls(spoils: Spoils) -> None:
     with closing(World(page_records=50)) as world:
         world.start()
@@ -979,6 +992,7 @@ def the_youngest_look_gives_way() -> None:
 GRAPH_STORIES: Final[tuple[Story, ...]] = (
     one_record_spoils_history_with_500,
     one_record_spoils_history_with_400,
+    several_records_are_refused_by_graph,
     a_refused_record_and_one_that_spoils_in_one_second,
     a_refused_record_without_a_time_and_one_that_spoils,
     one_record_spoils_history_with_half_a_page,

@@ -37,6 +37,7 @@ from graph_entra.state.context import ContextStore
 from graph_entra.state.refused import REFUSED_FILE, RefusedRecords
 from graph_entra.streams import DAY_S, HOUR_S, PAGE_RECORDS, Stream, Window, sign_in_stream
 from graph_entra.telling.problem_log import ProblemLog
+from graph_entra.telling.stretch_log import REPEAT_S
 from tests.crash.model import (
     VISIBLE_WITHIN_S,
     Clock,
@@ -192,7 +193,7 @@ class World:
         self.seed = seed
         self.folder = tempfile.mkdtemp(prefix="graph_entra-", dir=_MEMORY if _MEMORY.is_dir() else None)
         self.origins_s: dict[str, int] = {}
-        self.crashes = 0
+        self.crashes = self.starts = 0
         self.fault_at = self.clock.now
         self.lost_before_s = 0
         self.lines: list[tuple[float, str, str]] = []
@@ -205,6 +206,7 @@ class World:
         self._checked = 0
         self._checked_lines = 0
         self._false: list[Broken] = []
+        self._said_at: dict[tuple[str, str, int], float] = {}
         self._patches = ExitStack()
         self._patches.enter_context(patch.object(files, "os", WiredOs(self.disk)))
         if page_records != PAGE_RECORDS:
@@ -262,6 +264,7 @@ class World:
                 self.wire.arm(arm)
                 arm = None
             self.fault_at = self.clock.now
+            self.starts += 1
             try:
                 self.process = process = Process(self)
             except Crash:
@@ -498,6 +501,12 @@ class World:
         if "nothing was lost" in line and (told := self._aside(line)):
             self._false.append(Broken("false line", f"{line!r}, while {told} is set aside"))
         asked = sum(request.at > self.clock.now - 1800 for request in self.graph.requests[-1000:])
+        for kind in ("cannot be read at present: ", "are refused by Graph"):
+            if kind in line:
+                said_at = self._said_at.get(said := (line.partition(":")[0], kind, self.starts), float("-inf"))
+                if self.clock.now - said_at < REPEAT_S - 1:
+                    self._false.append(Broken("noise", f"{line!r}, {self.clock.now - said_at:.0f} s after another"))
+                self._said_at[said] = self.clock.now
         if "the rate limit does not suffice" in line and asked < 400:
             self._false.append(Broken("false line", f"{line!r}, after {asked} requests in half an hour"))
 

@@ -795,8 +795,8 @@ _TELLING: Final = (
     Mutant(
         "nothing is said to be lost after a loss",
         "graph_entra/telling/stretch_log.py",
-        "            if of.lost is not None and of.lost.last_s >= since_s:\n",
-        "            if False:\n",
+        "            if lost := [one for one in of.lost if one.last_s >= since_s]:\n",
+        "            if lost := []:\n",
         "tests/unit/test_problems.py::test_a_loss_that_grows_is_told_hourly_and_when_it_is_over",
     ),
     Mutant(
@@ -805,6 +805,34 @@ _TELLING: Final = (
         '"are refused by Graph, again and again, while it serves what is newer"',
         '"are lost"',
         "tests/unit/test_problems.py::test_a_refusal_is_never_called_a_loss",
+    ),
+    Mutant(
+        "stretches that are apart from each other are told whenever one is met",
+        "graph_entra/telling/stretch_log.py",
+        "if not new or (of.rests(kind, self._clock.monotonic()) and not whenever):",
+        "if not new:",
+        "tests/unit/test_problems.py::test_several_refused_stretches_are_a_line_an_hour",
+    ),
+    Mutant(
+        "a stretch is called read that is in trouble again",
+        "graph_entra/telling/stretch_log.py",
+        "[one for one in of.read if _overlaps(one.stretch, left)]",
+        "[]",
+        "tests/unit/test_problems.py::test_what_was_read_and_is_in_trouble_again_is_not_called_read",
+    ),
+    Mutant(
+        "a stretch that was read is in trouble until the line is written",
+        "graph_entra/telling/stretch_log.py",
+        "(one.over_s or now_s) - one.since_s",
+        "now_s - one.since_s",
+        "tests/unit/test_problems.py::test_that_a_stretch_is_read_is_told_within_the_hour",
+    ),
+    Mutant(
+        "what Graph no longer keeps is in trouble for ever",
+        "graph_entra/telling/stretch_log.py",
+        "if not _within(one.stretch, stretch)]\n            for places",
+        "]\n            for places",
+        "tests/unit/test_problems.py::test_what_graph_no_longer_keeps_is_in_no_trouble",
     ),
     Mutant(
         "the history's end is estimated from all that was ever read",
@@ -843,6 +871,20 @@ _TELLING: Final = (
     ),
 )
 _READING: Final = (
+    Mutant(
+        "each part of an hour's try counts as an hour's refusal",
+        "graph_entra/reading/outcomes.py",
+        "            if row.trouble.in_small_pages:\n                continue",
+        "            if False:\n                continue",
+        "tests/unit/test_outcomes.py::test_a_place_that_is_refused_for_hours_is_said_to_be_refused",
+    ),
+    Mutant(
+        "a line that waits for the hour waits for the next stretch that is in trouble",
+        "graph_entra/reading/outcomes.py",
+        "        self._problems.readable(reader.key, (",
+        "        if reading.window.work == 'troubled': self._problems.readable(reader.key, (",
+        "tests/unit/test_outcomes.py::test_each_window_that_is_read_may_tell_what_was_read_before",
+    ),
     Mutant(
         "a dead task of the schedule ends in silence",
         "graph_entra/reading/schedule.py",

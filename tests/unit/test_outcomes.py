@@ -230,6 +230,16 @@ def test_a_second_that_is_never_served_is_told_once(desk: Desk) -> None:
     assert desk.problems.of("readable") == [("interactiveUser", (START, START + 1), [])]
 
 
+def test_each_window_that_is_read_may_tell_what_was_read_before(desk: Desk) -> None:
+    """A line about a stretch may have waited for the hour; what is in trouble now is told with it."""
+    collector = desk.collectors[0]
+    collector.coverage, _ = coverage_rules.failed(
+        collector.coverage, (START, START + 60), NOW, "500", served_elsewhere=True
+    )
+    over(desk, "look")
+    assert desk.problems.of("readable") == [("interactiveUser", PLACE, [(START, START + 60)])]
+
+
 def test_a_place_whose_record_the_intake_still_refuses_is_not_called_read(desk: Desk) -> None:
     """It was read, and it still waits."""
     collector = desk.collectors[0]
@@ -296,10 +306,12 @@ def test_a_place_that_is_refused_for_hours_is_said_to_be_refused(desk: Desk) -> 
         reading = Reading(Window("troubled", *second), NOW, second[0], error=error)
         asyncio.run(desk.outcomes.ended(desk.reader, reading))
 
-    for _ in range(30):
+    for _ in range(31):  # until it is set aside
         fail(GraphUnavailable("500"))
     assert desk.problems.of("refused_stretch") == []
-    for _ in range(REFUSED_TIMES * 6):
+    # Each hour in pages of 1,000, 100, 10 and 1, and of 1 from the other end.
+    for _ in range(REFUSED_TIMES * 5):
+        assert desk.problems.of("refused_stretch") == []
         fail(GraphRefused(400, "BadRequest", "no"))
-    assert desk.problems.of("refused_stretch")[0] == ("interactiveUser", second)
+    assert desk.problems.of("refused_stretch") == [("interactiveUser", second)]
     assert desk.problems.of("lost") == []

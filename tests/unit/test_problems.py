@@ -635,6 +635,73 @@ def test_a_refusal_is_never_called_a_loss(desk: Desk) -> None:
     assert "lost" not in text + recovery
 
 
+def test_several_refused_stretches_are_a_line_an_hour(desk: Desk) -> None:
+    """Apart from each other, each is refused anew every hour: each is named once, and none makes another news again."""
+    bad = [(START_S + minute * 60, START_S + minute * 60 + 1) for minute in range(3)]
+    for second in bad:
+        desk.problems.troubled(ONE, second, "400", 3600)
+    for _ in range(20):
+        for second in bad:
+            desk.problems.refused_stretch(ONE, second)
+            desk.problems.troubled(ONE, second, "400", 3600)
+        desk.clock.advance(HOUR_S)
+    refused = [text for _, text in desk.lines if "are refused by Graph" in text]
+    assert [text.count("from 2026") for text in refused] == [1, 2]
+    assert len(desk.lines) == 3, "and one of the first, before it was refused for hours"
+    assert desk.problems.open() == {"troubled": 3}
+    for index, second in enumerate(bad):
+        desk.problems.readable(ONE, second, bad[index + 1 :])
+    assert [text.count("from 2026") for _, text in desk.lines[3:]] == [1, 1, 1]
+    assert desk.problems.open() == {}
+
+
+def test_what_was_read_and_is_in_trouble_again_is_not_called_read(desk: Desk) -> None:
+    """The line that it is read waits for the hour, because others are left; when it comes, it must be true."""
+    bad, other = (START_S, START_S + 1), (START_S + 60, START_S + 61)
+    for second in (bad, other):
+        desk.problems.troubled(ONE, second, "500", 3600)
+    desk.problems.readable(ONE, bad, [other])
+    for _ in range(3):
+        desk.problems.readable(ONE, (START_S + 100, START_S + 200), [bad, other])
+        desk.clock.advance(HOUR_S)
+    assert [level for level, _ in desk.lines] == ["error"]
+    desk.problems.readable(ONE, bad, [other])
+    assert "to 2026-11-18T11:06:41Z, which could not be read for 180 min, are read now" in desk.lines[1][1]
+
+
+def test_that_a_stretch_is_read_is_told_within_the_hour(desk: Desk) -> None:
+    """With the next that is read, whatever it was; and it says how long it was in trouble, not how long ago."""
+    bad, other = (START_S, START_S + 1), (START_S + 60, START_S + 61)
+    for second in (bad, other):
+        desk.problems.troubled(ONE, second, "500", 3600)
+    desk.clock.advance(600)
+    desk.problems.readable(ONE, bad, [other])
+    for _ in range(60):
+        desk.clock.advance(60)
+        desk.problems.readable(ONE, (START_S + 100, START_S + 200), [other])
+    assert len(desk.lines) == 2
+    assert "could not be read for 10 min, are read now. 1 such stretches are left." in desk.lines[1][1]
+
+
+def test_what_graph_no_longer_keeps_is_in_no_trouble(desk: Desk) -> None:
+    """It was read once, and is told as not looked at again: it is not called read, and counts no more."""
+    desk.problems.troubled(ONE, (START_S, START_S + 1), "500", 3600)
+    desk.problems.gone(ONE, (START_S - 10, START_S + 10))
+    desk.problems.readable(ONE, (START_S - 10, START_S + 10), [])
+    assert len(desk.lines) == 1
+    assert desk.problems.open() == {}
+
+
+def test_losses_apart_from_each_other_are_a_line_an_hour(desk: Desk) -> None:
+    """The second is told within the hour, with the next that is read."""
+    for hour in (0, 2):
+        desk.problems.lost(ONE, (START_S + hour * HOUR_S, START_S + hour * HOUR_S + 60), "Graph no longer keeps them")
+    assert len(desk.lines) == 1
+    desk.clock.advance(HOUR_S)
+    desk.problems.readable(ONE, (START_S, START_S + 1), [])
+    assert [text.count("from 2026") for _, text in desk.lines] == [1, 1]
+
+
 def test_a_loss_that_grows_is_told_hourly_and_when_it_is_over(desk: Desk) -> None:
     """Each try of a long outage loses a minute more: one line an hour, and the last states all of it."""
     desk.fail(FORBIDDEN, times=2)

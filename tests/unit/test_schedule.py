@@ -273,6 +273,13 @@ def test_what_was_not_looked_at_in_time_is_told_once_an_hour() -> None:
     assert "from 1970-01-01T00:01:00Z to 1970-01-01T01:01:00Z" in told[1]
 
 
+def test_a_troubled_stretch_that_graph_no_longer_keeps_is_in_no_trouble() -> None:
+    """It was read once, and waited for a record that the intake refuses: its place is gone, and is told as that."""
+    desk = Desk()
+    desk.reports.clipped(desk.reader, None, Clipped(desk.reader.coverage, (), ((0, 60),)))
+    assert desk.problems.of("gone") == [(desk.reader.key, (0, 60))]
+
+
 def test_one_streams_backlog_does_not_stand_before_anothers() -> None:
     """Two histories get on side by side."""
     kinds = SIGN_IN_TYPES[:2]
