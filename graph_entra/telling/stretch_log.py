@@ -4,8 +4,8 @@
     refused    Graph refuses it for hours while it serves the present  error, hourly while it grows; never called lost
     lost       Graph no longer keeps it                                error, hourly while it grows
 
-Of one stream, at most one line an hour of each: what comes in between is told with the next. That a troubled stretch is
-read is told at once if no other is left.
+Of one stream, at most one line an hour of each: what comes in between is told when the hour is over, with the next
+stretch that is read. That a troubled one is read is told at once if no other is left.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class _Place:
         told: a line told what it is now, in these bounds.
         named: a line told of it at all.
         over_s: when it was read; None if it was not.
+        again_s: when it is asked for again.
     """
 
     stretch: Stretch
@@ -45,6 +46,7 @@ class _Place:
     told: bool = False
     named: bool = False
     over_s: float | None = None
+    again_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -82,7 +84,7 @@ class StretchLog:
         return sum(len(of.troubled) + len(of.refused) for of in self._streams.values())
 
     def troubled(self, stream: str, stretch: Stretch, why: str, again_s: float) -> None:
-        """A stretch cannot be read at present. Called at each failed try of it; told once.
+        """A stretch cannot be read at present. However often it is called for one, it is told once.
 
         Args:
             stream: its key.
@@ -95,19 +97,12 @@ class StretchLog:
             return  # which says more
         # One that was read, and was not told of yet, is in trouble again.
         before = [one for one in of.troubled + of.read if _overlap(one.stretch, stretch)]
-        told = any(one.told for one in before if _within(stretch, one.stretch))
-        since_s = min((one.since_s for one in before), default=now_s)
-        of.troubled, of.read = _without(of.troubled, before), _without(of.read, before)
-        of.troubled.append(_Place(stretch, why.rstrip("."), since_s, now_s, told, any(one.named for one in before)))
-        new = [one for one in of.troubled if not one.told]
-        if not new or of.rests("troubled", now_s):
-            return
-        self._log(
-            f"{stream}: records created {self._tell(of, 'troubled', new)} cannot be read at present: {new[-1].why}. "
-            f"Everything around them is read. They are asked for again in {again_s / 60:.0f} min and hourly, for as "
-            "long as Graph keeps them; a line says when they are read.",
-            "error",
-        )
+        place = _Place(stretch, why.rstrip("."), now_s, now_s, again_s=now_s + again_s)
+        place.since_s = min([now_s, *(one.since_s for one in before)])
+        place.told = any(one.told for one in before if _within(stretch, one.stretch))
+        place.named = any(one.named for one in before)
+        of.troubled, of.read = [*_without(of.troubled, before), place], _without(of.read, before)
+        self._tell_troubled(stream)
 
     def readable(self, stream: str, stretch: Stretch, left: Sequence[Stretch]) -> None:
         """A stretch was read; perhaps one that was troubled or refused. Called for each that is read.
@@ -129,19 +124,10 @@ class StretchLog:
             one.over_s = now_s
         of.troubled, of.refused = _without(of.troubled, over) + again, _without(of.refused, over)
         of.read = _without(of.read, again) + [one for one in over if one.named]
+        self._tell_over(stream)
+        self._tell_troubled(stream)
+        self._tell_grown(stream, "refused")
         self._tell_grown(stream, "lost")
-        if not of.read or (of.troubled and of.rests("troubled", now_s)):
-            return
-        lasted_s = max((one.over_s or now_s) - one.since_s for one in of.read)
-        rest = f" {len(of.troubled)} such stretches are left." if of.troubled else ""
-        self._log(
-            f"{stream}: records created {_bounds(one.stretch for one in of.read)}, which could not be read for "
-            f"{lasted_s / 60:.0f} min, are read now.{rest}",
-            "info",
-        )
-        of.read = []
-        if of.troubled:
-            of.told_s["troubled"] = now_s
 
     def refused(self, stream: str, stretch: Stretch) -> None:
         """Graph refuses a stretch for hours, while it serves the present."""
@@ -192,6 +178,36 @@ class StretchLog:
         for one in places:
             one.told = one.named = True
         return _bounds(one.stretch for one in places)
+
+    def _tell_troubled(self, stream: str) -> None:
+        """Tell what cannot be read and was not told of yet, if the hour is over."""
+        of, now_s = self._of(stream), self._clock.monotonic()
+        new = [one for one in of.troubled if not one.told]
+        if not new or of.rests("troubled", now_s):
+            return
+        again_s = max(0.0, new[-1].again_s - now_s)
+        self._log(
+            f"{stream}: records created {self._tell(of, 'troubled', new)} cannot be read at present: {new[-1].why}. "
+            f"Everything around them is read. They are asked for again in {again_s / 60:.0f} min and hourly, for as "
+            "long as Graph keeps them; a line says when they are read.",
+            "error",
+        )
+
+    def _tell_over(self, stream: str) -> None:
+        """Tell what was read; while others are left, once an hour."""
+        of, now_s = self._of(stream), self._clock.monotonic()
+        if not of.read or (of.troubled and of.rests("troubled", now_s)):
+            return
+        lasted_s = max((one.over_s or now_s) - one.since_s for one in of.read)
+        rest = f" {len(of.troubled)} such stretches are left." if of.troubled else ""
+        self._log(
+            f"{stream}: records created {_bounds(one.stretch for one in of.read)}, which could not be read for "
+            f"{lasted_s / 60:.0f} min, are read now.{rest}",
+            "info",
+        )
+        of.read = []
+        if of.troubled:
+            of.told_s["troubled"] = now_s
 
     def _tell_grown(self, stream: str, kind: Literal["refused", "lost"], *, whenever: bool = False) -> None:
         """Tell what has grown, if the hour is over."""

@@ -814,6 +814,13 @@ _TELLING: Final = (
         "tests/unit/test_problems.py::test_several_refused_stretches_are_a_line_an_hour",
     ),
     Mutant(
+        "a second troubled stretch of the hour is told with the third, if there is one",
+        "graph_entra/telling/stretch_log.py",
+        "        self._tell_over(stream)\n        self._tell_troubled(stream)\n",
+        "        self._tell_over(stream)\n",
+        "tests/unit/test_problems.py::test_a_second_troubled_stretch_of_the_hour_is_told_when_the_hour_is_over",
+    ),
+    Mutant(
         "a stretch is called read that is in trouble again",
         "graph_entra/telling/stretch_log.py",
         "[one for one in of.read if _overlaps(one.stretch, left)]",

@@ -557,6 +557,18 @@ def test_many_troubled_stretches_are_few_lines(desk: Desk) -> None:
     assert desk.levels() == ["error", "error", "info"]
 
 
+def test_a_second_troubled_stretch_of_the_hour_is_told_when_the_hour_is_over(desk: Desk) -> None:
+    """It is set aside once: the line must not wait until a third one is."""
+    for second in (0, 10):
+        desk.problems.troubled(ONE, (START_S + second, START_S + second + 1), "500", 3600)
+    left = [(START_S, START_S + 1), (START_S + 10, START_S + 11)]
+    for _ in range(80):
+        desk.clock.advance(60)
+        desk.problems.readable(ONE, (START_S + 100, START_S + 160), left)
+    assert [text.count("from 2026") for _, text in desk.lines] == [1, 1]
+    assert "to 2026-11-18T11:06:51Z cannot be read at present: 500. Everything" in desk.lines[1][1]
+
+
 def test_what_was_not_told_is_not_told_to_be_over(desk: Desk) -> None:
     """A second stretch within the hour, read again before anybody heard of it."""
     desk.problems.troubled(ONE, (START_S, START_S + 1), "500", 3600)
@@ -664,9 +676,9 @@ def test_what_was_read_and_is_in_trouble_again_is_not_called_read(desk: Desk) ->
     for _ in range(3):
         desk.problems.readable(ONE, (START_S + 100, START_S + 200), [bad, other])
         desk.clock.advance(HOUR_S)
-    assert [level for level, _ in desk.lines] == ["error"]
+    assert [level for level, _ in desk.lines] == ["error", "error"]
     desk.problems.readable(ONE, bad, [other])
-    assert "to 2026-11-18T11:06:41Z, which could not be read for 180 min, are read now" in desk.lines[1][1]
+    assert "to 2026-11-18T11:06:41Z, which could not be read for 180 min, are read now" in desk.lines[2][1]
 
 
 def test_that_a_stretch_is_read_is_told_within_the_hour(desk: Desk) -> None:
